@@ -1,0 +1,3 @@
+//! The command `netns-trace`.
+
+fn main() {}
