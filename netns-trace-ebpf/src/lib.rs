@@ -46,8 +46,30 @@ pub mod record {
     pub const SEGMENTED: u16 = 1 << 4;
     /// Whether a tap of the target sees this packet too is not known yet.
     pub const UNDECIDED: u16 = 1 << 5;
-    /// A record of a tap that is not written: it only tells that its packet was seen.
+    /// A record without data, of a tap that is not written: it tells that the target saw the
+    /// packet.
     pub const SIGHTING: u16 = 1 << 6;
+}
+
+/// Places on a packet's way, by the hook that stands there. A packet moves to higher places
+/// alone; those that it starts at share the lowest, so that it is never taken for another there.
+pub mod place {
+    /// The target sends it.
+    pub const INSIDE_OUT: u32 = 1;
+    /// The machine receives it.
+    pub const UPLINK_IN: u32 = 1;
+    /// The host side of the veth receives it from the target.
+    pub const VETH_UP: u32 = 2;
+    /// The bridge hands it to the host.
+    pub const BRIDGE_UP: u32 = 3;
+    /// The machine sends it.
+    pub const UPLINK_OUT: u32 = 4;
+    /// The host hands it to the bridge.
+    pub const BRIDGE_DOWN: u32 = 5;
+    /// The host side of the veth sends it to the target.
+    pub const VETH_DOWN: u32 = 6;
+    /// The target receives it.
+    pub const INSIDE_IN: u32 = 7;
 }
 
 /// Bits of [`TapConfig::features`].
@@ -60,6 +82,8 @@ pub mod feature {
     pub const TARGET: u32 = 1 << 2;
     /// The tap is not the target's: only packets that a tap of the target sees too are wanted.
     pub const SHARED: u32 = 1 << 3;
+    /// Other taps wait for this one's word on whether it saw their packet.
+    pub const TELL: u32 = 1 << 5;
     /// The capture ends after [`super::TapConfig::limit`] records.
     pub const LIMIT: u32 = 1 << 4;
 }
@@ -161,11 +185,11 @@ pub struct TapConfig {
     pub tap: u32,
     /// Most bytes of a packet that go into its record, 1..=[`MAX_SNAPLEN`].
     pub snaplen: u32,
-    /// Bits of [`feature`].
-    pub features: u32,
-    /// Place of each hook ([`INGRESS`], [`EGRESS`]) on a packet's way: a packet is recognised
-    /// only at places further on than where it was seen last.
-    pub rank: [u32; 2],
+    /// Bits of [`feature`], for each hook ([`INGRESS`], [`EGRESS`]).
+    pub features: [u32; 2],
+    /// [`place`] of each hook ([`INGRESS`], [`EGRESS`]): a packet is recognised only at places
+    /// further on than where it was seen last.
+    pub place: [u32; 2],
     /// Byte of `struct sk_buff` that holds `ip_summed`, from the running kernel's BTF; 0 where
     /// unknown.
     pub ip_summed_offset: u32,
@@ -173,9 +197,11 @@ pub struct TapConfig {
     pub ip_summed_shift: u32,
     /// CPUs that the kernel may have: packet ids of different CPUs interleave by it.
     pub cpus: u32,
+    /// Nothing; it makes the size a multiple of the alignment.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<TapConfig>() == 40);
+const _: () = assert!(size_of::<TapConfig>() == 48);
 
 /// What one CPU counted at one hook of one tap. Each packet is counted once in `seen`, and,
 /// unless it is foreign or filtered out, once in `received` and once in what became of it.
@@ -230,16 +256,16 @@ pub struct Identity {
     pub time_ns: u64,
     /// Its length.
     pub len: u32,
-    /// [`TapConfig::rank`] of the hook that saw it, plus [`Identity::OF_TARGET`].
-    pub rank: u32,
-    /// [`Identity::check`] of all that: a slot that two CPUs wrote at once does not pass.
+    /// [`place`] of the hook that saw it, plus [`Identity::OF_TARGET`].
+    pub place: u32,
+    /// [`Identity::checksum`] of all that: a slot that two CPUs wrote at once does not pass.
     pub check: u64,
 }
 
 const _: () = assert!(size_of::<Identity>() == 40);
 
 impl Identity {
-    /// Set in `rank` once a tap of the target has seen the packet.
+    /// Set in `place` once a tap of the target has seen the packet.
     pub const OF_TARGET: u32 = 1 << 31;
 
     /// The slot of the packet at this address. A `struct sk_buff` is 64-byte aligned at least,
@@ -257,17 +283,17 @@ impl Identity {
         self.skb
             ^ self.packet_id.rotate_left(17)
             ^ self.time_ns.rotate_left(31)
-            ^ (((self.len as u64) << 32) | self.rank as u64)
+            ^ (((self.len as u64) << 32) | self.place as u64)
     }
 
-    /// Whether this slot holds the packet that a hook of `rank` sees now.
+    /// Whether this slot holds the packet that the hook at `place` sees now.
     #[must_use]
     #[inline(always)]
-    pub const fn is(&self, skb: u64, len: u32, rank: u32, now_ns: u64) -> bool {
+    pub const fn is(&self, skb: u64, len: u32, place: u32, now_ns: u64) -> bool {
         self.skb == skb
             && self.len == len
             && self.check == self.checksum()
-            && (self.rank & !Self::OF_TARGET) < rank
+            && (self.place & !Self::OF_TARGET) < place
             && now_ns.wrapping_sub(self.time_ns) < IDENTITY_AGE_NS
     }
 }
@@ -346,13 +372,13 @@ mod tests {
         }
     }
 
-    fn seen(skb: u64, rank: u32) -> Identity {
+    fn seen(skb: u64, place: u32) -> Identity {
         let mut identity = Identity {
             skb,
             packet_id: 7,
             time_ns: 1000,
             len: 98,
-            rank,
+            place,
             check: 0,
         };
         identity.check = identity.checksum();

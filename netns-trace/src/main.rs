@@ -1,3 +1,7 @@
-//! The command `netns-trace`.
+//! The command `netns-trace`: a thin binary over the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netns_trace::cli::main()
+}

@@ -1,1 +1,71 @@
-//! Being built.
+//! The command line: one file for each subcommand, which turns arguments into a typed
+//! configuration. No logic.
+
+mod capture;
+mod demo;
+mod lab;
+mod logger;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Sees and times every packet of a container from the host.
+#[derive(Debug, Parser)]
+#[command(name = "netns-trace", version, about, long_about = None)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build a lab of two containers on a bridge, send traffic, capture it, report, clean up
+    Demo(demo::DemoArgs),
+    /// Capture the packets of a network namespace, as tcpdump does
+    Capture(capture::CaptureArgs),
+    /// Build and remove topologies to try things on
+    Lab(lab::LabArgs),
+}
+
+/// Runs the command line of this process. Exit status: 0 done, 1 failed, 2 usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Demo(args) => args.run(),
+        Command::Capture(args) => args.run(),
+        Command::Lab(args) => args.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("netns-trace: {}", message(&error));
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// The causes of an error in one line, each once: some libraries put a cause into their own text
+/// as well.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.contains(&cause) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause);
+    }
+    text
+}
+
+/// An error in what the user asked for: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);

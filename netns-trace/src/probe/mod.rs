@@ -1,1 +1,133 @@
-//! Being built.
+//! Loads, specialises and attaches the kernel side, and reads what it hands over: records from
+//! the ring, and counters. The only place that knows aya.
+//!
+//! Knows nothing of files, text or the command line. A tap's programs are one load of the
+//! embedded object, specialised by a read-only global; all loads of one [`Probe`] share their
+//! large maps.
+
+mod attach;
+mod btf;
+mod clsact;
+mod error;
+mod kernel;
+mod link;
+mod maps;
+mod pins;
+mod tc;
+
+use aya::{EbpfLoader, programs::SchedClassifier};
+pub use netns_trace_ebpf::{HookCounters, TapConfig};
+
+pub use self::{
+    attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
+    error::ProbeError,
+    kernel::{check_kernel, check_privileges},
+    clsact::Clsact,
+    maps::{KernelLog, ProbeMaps, Ring},
+};
+use self::pins::Pins;
+
+/// The built object: the same bytes for every little-endian machine.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../../netns-trace-ebpf/object/netns-trace.bpf.o");
+
+/// What all taps of a capture have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeOptions {
+    /// Size of the ring in bytes: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Most taps that will be loaded.
+    pub taps: u32,
+    /// Whether the kernel side's diagnostics are wanted.
+    pub verbose: bool,
+}
+
+/// The kernel side of one capture: the maps that its taps share.
+pub struct Probe {
+    options: ProbeOptions,
+    pins: Pins,
+    maps: Option<ProbeMaps>,
+    loaded: bool,
+    ip_summed: Option<btf::BitField>,
+    cpus: u32,
+}
+
+impl Probe {
+    /// Prepares loading. The maps are made with the first tap.
+    ///
+    /// # Errors
+    ///
+    /// A kernel without what is needed, or a missing privilege.
+    pub fn new(options: ProbeOptions) -> Result<Self, ProbeError> {
+        check_kernel()?;
+        check_privileges()?;
+        kernel::lift_memlock_limit();
+        let ip_summed = match btf::bit_field("sk_buff", "ip_summed") {
+            Ok(field) => Some(field),
+            Err(why) => {
+                log::info!("the state of checksums is not recorded: {why}");
+                None
+            }
+        };
+        Ok(Self {
+            options,
+            pins: Pins::new()?,
+            maps: None,
+            loaded: false,
+            ip_summed,
+            cpus: kernel::possible_cpus()?,
+        })
+    }
+
+    /// Loads the programs for one tap, specialised by `config`, whose kernel facts are filled in
+    /// here.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refuses, with the verifier's last words.
+    pub fn load(&mut self, mut config: TapConfig) -> Result<LoadedTap, ProbeError> {
+        config.cpus = self.cpus;
+        if let Some(field) = self.ip_summed {
+            config.ip_summed_offset = field.byte;
+            config.ip_summed_shift = field.shift;
+        }
+        let config = maps::PodTap(config);
+        let log_level: u8 = if self.options.verbose { 4 } else { 0 };
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(None)
+            .override_global("TAP", &config, true)
+            .override_global(aya_log::LEVEL, &log_level, true)
+            .map_max_entries("RECORDS", self.options.ring_bytes)
+            .map_max_entries("SCRATCH", self.cpus)
+            .map_max_entries("COUNTERS", self.options.taps * 2);
+        for name in maps::SHARED {
+            loader.map_pin_path(name, self.pins.path(name));
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(error::load)?;
+        for name in Hook::PROGRAMS {
+            let program: &mut SchedClassifier = ebpf
+                .program_mut(name)
+                .ok_or(ProbeError::Incomplete { part: name })?
+                .try_into()
+                .map_err(error::program)?;
+            program.load().map_err(error::program)?;
+        }
+        if !self.loaded {
+            self.loaded = true;
+            self.maps = Some(ProbeMaps::take(&mut ebpf, self.options.verbose)?);
+        }
+        Ok(LoadedTap::new(ebpf))
+    }
+
+    /// Takes the maps that all taps share; there is one owner of them.
+    ///
+    /// # Errors
+    ///
+    /// No tap is loaded yet, or they were taken before.
+    pub fn take_maps(&mut self) -> Result<ProbeMaps, ProbeError> {
+        self.maps.take().ok_or(ProbeError::Incomplete {
+            part: "a loaded tap",
+        })
+    }
+}

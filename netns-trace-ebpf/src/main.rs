@@ -1,0 +1,44 @@
+//! The kernel side: two classifiers, one for each hook of an interface.
+//!
+//! Entry points only; `capture` and `identity` hold the work. Observing changes nothing: every
+//! way out returns [`TCX_NEXT`], so that the programs behind ours run as if we were not there.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use netns_trace_ebpf::{EGRESS, INGRESS};
+
+mod capture;
+mod identity;
+mod maps;
+
+/// Goes on with the next program of the hook: `TCX_NEXT` (6.6) and `TC_ACT_UNSPEC` alike.
+/// <https://github.com/torvalds/linux/blob/v6.6/include/uapi/linux/bpf.h#L6441>
+const TCX_NEXT: i32 = -1;
+
+/// Packets that the interface receives.
+#[classifier]
+fn netns_trace_in(ctx: TcContext) -> i32 {
+    capture::packet(&ctx, INGRESS);
+    TCX_NEXT
+}
+
+/// Packets that the interface sends.
+#[classifier]
+fn netns_trace_out(ctx: TcContext) -> i32 {
+    capture::packet(&ctx, EGRESS);
+    TCX_NEXT
+}
+
+/// A panic that could be reached would be an endless loop, which the verifier refuses.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,170 @@
+//! `netns-trace capture`.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use anyhow::Result;
+use clap::{ArgAction, Args};
+use netns_trace_ebpf::MAX_SNAPLEN;
+
+use super::{Usage, logger, units};
+use crate::{
+    capture::Format,
+    probe::AttachMethod,
+    session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat},
+    target::TargetSpec,
+    topology::Role,
+};
+
+/// Size of the ring where none is given.
+const DEFAULT_RING: u64 = 16 << 20;
+/// Largest ring: what the kernel allows (`RINGBUF_MAX_DATA_SZ` is 64 GiB; map sizes are 32 bits).
+const MAX_RING: u64 = 1 << 31;
+
+/// What `capture` takes. Letters are tcpdump's, with its meaning.
+#[derive(Debug, Args)]
+pub(super) struct CaptureArgs {
+    /// Namespaces: netns:NAME, pid:N, inode:N, /a/path or host; several with commas
+    #[arg(value_name = "TARGET", required = true, value_delimiter = ',')]
+    targets: Vec<TargetSpec>,
+    /// Interface in the namespace [default: eth0, else the only one]
+    #[arg(short = 'i', long = "interface", value_name = "IFACE")]
+    interface: Option<String>,
+    /// Write packets to FILE (- for stdout) rather than print them
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// End after N packets
+    #[arg(short = 'c', long = "count", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Keep at most N bytes of each packet (0: the most, 262144)
+    #[arg(short = 's', long = "snapshot-length", value_name = "N", default_value_t = MAX_SNAPLEN,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_SNAPLEN)))]
+    snaplen: u32,
+    /// Only packets that the interface receives, or sends
+    #[arg(short = 'Q', long = "direction", value_name = "in|out|inout", default_value = "inout", hide_possible_values = true)]
+    direction: Direction,
+    /// Size of the buffer between kernel and user, in KiB
+    #[arg(short = 'B', long = "buffer-size", value_name = "KiB", conflicts_with = "buffer")]
+    buffer_kib: Option<u64>,
+    /// The same with a unit, such as 64M; rounded up to a power of two [default: 16M]
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    buffer: Option<u64>,
+    /// Write each packet as it comes
+    #[arg(short = 'U', long = "packet-buffered")]
+    unbuffered: bool,
+    /// End after this time (500ms, 5s, 2m)
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    duration: Option<Duration>,
+    /// Format of the file [default: pcapng; pcap where FILE ends in .pcap]
+    #[arg(long, value_name = "pcapng|pcap", hide_possible_values = true)]
+    format: Option<Format>,
+    /// Taps whose packets are written: inside, veth, bridge, uplink, peer or all, with commas
+    #[arg(long, value_name = "TAPS", default_value = "inside", value_delimiter = ',', value_parser = taps)]
+    taps: Vec<TapChoice>,
+    /// Leave the host side of the veth alone
+    #[arg(long)]
+    no_latency: bool,
+    /// How the counts are told at the end
+    #[arg(long, value_name = "text|json", default_value = "text", hide_possible_values = true)]
+    summary: SummaryFormat,
+    /// Say what is done; twice, also why
+    #[arg(short = 'v', long, action = ArgAction::Count)]
+    verbose: u8,
+    /// Do not resolve names (they never are; for tcpdump's sake)
+    #[arg(short = 'n', action = ArgAction::Count, hide = true)]
+    numeric: u8,
+    /// Flush each line of text (the same as -U)
+    #[arg(short = 'l', hide = true)]
+    line_buffered: bool,
+    /// How programs are attached
+    #[arg(long, value_name = "auto|tcx|clsact", default_value = "auto", hide = true)]
+    attach: AttachMethod,
+}
+
+/// One word of `--taps`.
+#[derive(Clone, Debug)]
+enum TapChoice {
+    One(Role),
+    All,
+}
+
+fn taps(word: &str) -> Result<TapChoice, String> {
+    Ok(match word {
+        "all" => TapChoice::All,
+        "inside" | "eth0" => TapChoice::One(Role::Inside),
+        "veth" => TapChoice::One(Role::Veth),
+        "bridge" => TapChoice::One(Role::Bridge),
+        "uplink" => TapChoice::One(Role::Uplink),
+        "peer" => TapChoice::One(Role::Peer),
+        _ => {
+            return Err(format!(
+                "{word:?} is no tap: inside (or eth0), veth, bridge, uplink, peer, all"
+            ));
+        }
+    })
+}
+
+impl CaptureArgs {
+    pub(super) fn run(self) -> Result<()> {
+        logger::init(self.verbose);
+        session::capture(&self.configure()?)?;
+        Ok(())
+    }
+
+    fn configure(self) -> Result<CaptureConfig, Usage> {
+        let ring_bytes = self.ring_bytes()?;
+        let all = [Role::Inside, Role::Veth, Role::Bridge, Role::Uplink];
+        let mut taps = BTreeSet::new();
+        for choice in &self.taps {
+            match choice {
+                TapChoice::All => taps.extend(all),
+                TapChoice::One(Role::Peer) if self.targets.len() < 2 => {
+                    return Err(Usage(
+                        "--taps peer means another named target: name a second one".to_owned(),
+                    ));
+                }
+                TapChoice::One(role) => drop(taps.insert(*role)),
+            }
+        }
+        let output = match self.write {
+            None => OutputTo::Text,
+            Some(path) if path.as_os_str() == "-" => OutputTo::Stdout,
+            Some(path) => OutputTo::File(path),
+        };
+        let by_name = match &output {
+            OutputTo::File(path) if path.extension().is_some_and(|end| end == "pcap") => Format::Pcap,
+            _ => Format::Pcapng,
+        };
+        Ok(CaptureConfig {
+            targets: self.targets,
+            interface: self.interface,
+            output,
+            format: self.format.unwrap_or(by_name),
+            count: self.count,
+            duration: self.duration,
+            snaplen: if self.snaplen == 0 { MAX_SNAPLEN } else { self.snaplen },
+            direction: self.direction,
+            taps,
+            latency: !self.no_latency,
+            ring_bytes,
+            unbuffered: self.unbuffered || self.line_buffered,
+            attach: self.attach,
+            verbose: self.verbose > 0,
+            summary: self.summary,
+        })
+    }
+
+    /// The ring's size: a power of two and at least a page, as the kernel wants it.
+    fn ring_bytes(&self) -> Result<u32, Usage> {
+        let asked = match (self.buffer, self.buffer_kib) {
+            (Some(bytes), _) => bytes,
+            (None, Some(kib)) => kib.saturating_mul(1024),
+            (None, None) => DEFAULT_RING,
+        };
+        if !(4096..=MAX_RING).contains(&asked) {
+            return Err(Usage(format!(
+                "a buffer of {asked} bytes is out of range: 4K to 2G"
+            )));
+        }
+        Ok(asked.next_power_of_two() as u32)
+    }
+}

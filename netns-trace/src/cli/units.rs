@@ -1,0 +1,79 @@
+//! Sizes and times, as users write them.
+
+use std::time::Duration;
+
+/// Bytes: a number with an optional `K`, `M` or `G` (powers of 1024; `KiB`, `kB` and the like are
+/// the same).
+///
+/// # Errors
+///
+/// Says what is wrong with the text.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err(format!("{text:?} is not a size such as 512K, 16M or 1G")),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| format!("{text:?} is not a size such as 512K, 16M or 1G"))
+}
+
+/// A time: a number with `ms`, `s`, `m` or `h`; seconds where no unit is given.
+///
+/// # Errors
+///
+/// Says what is wrong with the text.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is not a time such as 500ms, 5s, 2m or 1h");
+    let unit = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit.trim() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(bad()),
+    };
+    let number: f64 = number.parse().map_err(|_| bad())?;
+    let duration = Duration::try_from_secs_f64(number * seconds).map_err(|_| bad())?;
+    if duration.is_zero() {
+        return Err(format!("{text:?} is no time at all"));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("512K"), Ok(512 << 10));
+        assert_eq!(bytes("16MiB"), Ok(16 << 20));
+        assert_eq!(bytes("1g"), Ok(1 << 30));
+        for bad in ["", "M", "-1", "1T", "99999999999999999999", "18446744073709551615K"] {
+            assert!(bytes(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
+        for bad in ["", "s", "0s", "-1s", "1d", "1.2.3s", "1e400h"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+}

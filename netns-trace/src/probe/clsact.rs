@@ -1,0 +1,368 @@
+//! Filters of the clsact qdisc, for kernels before 6.6, and what it takes to leave none behind.
+//!
+//! A filter outlives the process that added it. So each owner keeps a list of its filters in a
+//! file under [`FOLDER`], locked for as long as it lives; whoever starts next takes the filters
+//! off that a free list names. A qdisc that we added is marked by a file of its own, and goes with
+//! the last filter on it, whichever of our processes that belongs to.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aya::programs::{
+    SchedClassifier, TcAttachType,
+    tc::{NlOptions, TcAttachOptions, TcHandle},
+};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    net::if_::if_nametoindex,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Hook, ProbeError, TapSite, error, tc};
+use crate::netns::{Identity, NetNs};
+
+/// Where lists and marks are kept.
+const FOLDER: &str = "/run/netns-trace";
+/// First in line, as far as priorities go.
+const PRIORITY: u16 = 1;
+
+/// A filter of ours, and where it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Filter {
+    /// How its namespace was found, to enter it again.
+    ns_path: PathBuf,
+    /// Which namespace that was.
+    ns: Identity,
+    ifname: String,
+    ifindex: u32,
+    egress: bool,
+    handle: u32,
+    /// `eth0@web`.
+    label: String,
+}
+
+impl Filter {
+    fn hook(&self) -> Hook {
+        if self.egress { Hook::Egress } else { Hook::Ingress }
+    }
+}
+
+/// The filters of this process.
+#[derive(Clone, Default)]
+pub struct Clsact {
+    list: Arc<Mutex<Option<Flock<File>>>>,
+}
+
+impl Clsact {
+    /// Adds a filter, on a thread that is in the site's namespace.
+    pub(super) fn attach(
+        &self,
+        program: &mut SchedClassifier,
+        site: &TapSite,
+        hook: Hook,
+    ) -> Result<Filter, ProbeError> {
+        let filter = Filter {
+            ns_path: site.ns.path().to_owned(),
+            ns: site.ns.identity().clone(),
+            ifname: site.ifname.clone(),
+            ifindex: site.ifindex,
+            egress: hook == Hook::Egress,
+            handle: std::process::id(),
+            label: site.label.clone(),
+        };
+        // Written down first: what is not there after all is no harm to the sweep.
+        self.write_down(&filter).map_err(|why| failed(&filter, "write its list", &why))?;
+        let mark = Mark::lock(&filter).map_err(|why| failed(&filter, "mark its qdisc", &why))?;
+        if !tc::has_clsact(site.ifindex).map_err(|why| failed(&filter, "list its qdiscs", &why))? {
+            mark.set(&filter).map_err(|why| failed(&filter, "mark its qdisc", &why))?;
+            match tc::add_clsact(site.ifindex) {
+                Ok(()) => {}
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => mark.clear(),
+                Err(why) => {
+                    mark.clear();
+                    return Err(failed(&filter, "add a clsact qdisc", &why));
+                }
+            }
+        }
+        let attach_type = match hook {
+            Hook::Ingress => TcAttachType::Ingress,
+            Hook::Egress => TcAttachType::Egress,
+        };
+        let options = NlOptions {
+            priority: PRIORITY,
+            handle: TcHandle::from(filter.handle),
+            classid: None,
+        };
+        let attached = program
+            .attach_with_options(&site.ifname, attach_type, TcAttachOptions::Netlink(options))
+            .and_then(|id| program.take_link(id));
+        match attached {
+            Ok(link) => {
+                // Dropping it would detach it, wherever that thread happens to be.
+                std::mem::forget(link);
+                Ok(filter)
+            }
+            Err(why) => {
+                let why = ProbeError::Attach {
+                    interface: site.label.clone(),
+                    why: format!("clsact {hook}: {}", error::chain(&why)),
+                };
+                if let Err(also) = release_qdisc(&filter, &mark) {
+                    log::warn!("{}: {also}", filter.label);
+                }
+                Err(why)
+            }
+        }
+    }
+
+    /// Removes a filter, on a thread that is in its namespace.
+    pub(super) fn detach_here(&self, filter: &Filter) -> Result<(), ProbeError> {
+        remove(filter).map_err(|why| failed(filter, "remove our filter", &why))
+    }
+
+    /// Enters a filter's namespace and removes it. One that went with its interface or its
+    /// namespace is no error.
+    pub(super) fn detach(&self, filter: &Filter) -> Result<(), ProbeError> {
+        match NetNs::reopen(&filter.ns_path, &filter.ns) {
+            Ok(ns) => ns.run(|| self.detach_here(filter))?,
+            Err(why) if why.is_gone() => Ok(()),
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// Whether the interface of a filter is gone, by itself or with its namespace.
+    pub(super) fn is_gone(&self, filter: &Filter) -> bool {
+        let there = NetNs::reopen(&filter.ns_path, &filter.ns).and_then(|ns| {
+            ns.run(|| if_nametoindex(filter.ifname.as_str()))
+        });
+        match there {
+            Ok(Ok(index)) => index != filter.ifindex,
+            Ok(Err(errno)) => errno == Errno::ENODEV,
+            Err(why) => why.is_gone(),
+        }
+    }
+
+    /// Adds a filter to this process's list, which is made with the first one.
+    fn write_down(&self, filter: &Filter) -> io::Result<()> {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.is_none() {
+            let folder = Path::new(FOLDER).join("filters");
+            fs::create_dir_all(&folder)?;
+            let file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(list_path(&folder))?;
+            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+            *list = Some(lock.map_err(|(_, errno)| io::Error::from(errno))?);
+        }
+        if let Some(list) = list.as_mut() {
+            let mut line = serde_json::to_string(filter)?;
+            line.push('\n');
+            list.write_all(line.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Closes this process's list, once all its filters are off.
+    pub fn close(&self) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.take().is_some() {
+            let path = list_path(&Path::new(FOLDER).join("filters"));
+            remove_file(&path);
+            remove_empty_folders();
+        }
+    }
+}
+
+fn list_path(folder: &Path) -> PathBuf {
+    folder.join(std::process::id().to_string())
+}
+
+fn failed(filter: &Filter, what: &str, why: &dyn std::error::Error) -> ProbeError {
+    ProbeError::Attach {
+        interface: filter.label.clone(),
+        why: format!("clsact: cannot {what}: {}", error::chain(why)),
+    }
+}
+
+/// Removes a filter, if it is there and ours, and the qdisc, if that is ours and empty now.
+fn remove(filter: &Filter) -> io::Result<()> {
+    let mark = Mark::lock(filter)?;
+    let hook = filter.hook();
+    let ours = tc::filters(filter.ifindex, hook);
+    let ours = match ours {
+        Ok(filters) => filters.into_iter().any(|found| {
+            found.priority == PRIORITY
+                && found.handle == filter.handle
+                && found.name.as_deref() == Some(hook.program())
+        }),
+        // The interface, or its qdisc, is gone.
+        Err(why) if is_no_device(&why) => false,
+        Err(why) => return Err(why),
+    };
+    if ours {
+        tc::delete_filter(filter.ifindex, hook, PRIORITY, filter.handle)?;
+    }
+    release_qdisc(filter, &mark)
+}
+
+/// Removes the qdisc if one of ours added it and nobody's filter is left on it.
+fn release_qdisc(filter: &Filter, mark: &Mark) -> io::Result<()> {
+    if !mark.is_of(filter) {
+        mark.clear_if_empty();
+        return Ok(());
+    }
+    for hook in Hook::BOTH {
+        match tc::filters(filter.ifindex, hook) {
+            Ok(filters) if filters.is_empty() => {}
+            Ok(_) => return Ok(()),
+            Err(why) if is_no_device(&why) => {}
+            Err(why) => return Err(why),
+        }
+    }
+    match tc::delete_clsact(filter.ifindex) {
+        Ok(()) => {}
+        Err(why) if is_no_device(&why) => {}
+        Err(why) => return Err(why),
+    }
+    mark.clear();
+    Ok(())
+}
+
+/// What the kernel answers where an interface, or a qdisc on it, is not there.
+fn is_no_device(why: &io::Error) -> bool {
+    [Errno::ENODEV, Errno::ENOENT, Errno::EINVAL]
+        .iter()
+        .any(|errno| why.raw_os_error() == Some(*errno as i32))
+}
+
+/// The file that says who added an interface's qdisc. While it is locked, nobody else of ours
+/// adds or removes anything there.
+struct Mark {
+    file: Flock<File>,
+    path: PathBuf,
+}
+
+impl Mark {
+    fn lock(filter: &Filter) -> io::Result<Self> {
+        let folder = Path::new(FOLDER).join("qdiscs");
+        let path = folder.join(format!("{}-{}", filter.ns.inode, filter.ifindex));
+        loop {
+            fs::create_dir_all(&folder)?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            let file = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, errno)| io::Error::from(errno))?;
+            // Another one may have removed the file while we waited for it.
+            if fs::exists(&path)? && is_same_file(&file, &path)? {
+                return Ok(Self { file, path });
+            }
+        }
+    }
+
+    /// Says that one of ours adds the qdisc.
+    fn set(&self, filter: &Filter) -> io::Result<()> {
+        (&*self.file).write_all(&serde_json::to_vec(&filter.ns)?)
+    }
+
+    /// Whether one of ours added the qdisc of this very namespace.
+    fn is_of(&self, filter: &Filter) -> bool {
+        fs::read(&self.path)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Identity>(&text).ok())
+            .is_some_and(|ns| ns.device == filter.ns.device && ns.cookie == filter.ns.cookie)
+    }
+
+    fn clear(&self) {
+        remove_file(&self.path);
+    }
+
+    fn clear_if_empty(&self) {
+        if self.file.metadata().is_ok_and(|file| file.len() == 0) {
+            self.clear();
+        }
+    }
+}
+
+fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (ours, theirs) = (file.metadata()?, fs::metadata(path));
+    Ok(theirs.is_ok_and(|theirs| ours.ino() == theirs.ino() && ours.dev() == theirs.dev()))
+}
+
+/// Takes off what processes of ours left behind that ended without doing it themselves. Tells how
+/// many filters there were.
+///
+/// # Errors
+///
+/// None: what cannot be swept is logged and stays listed for the next time.
+pub fn sweep() -> usize {
+    let Ok(lists) = fs::read_dir(Path::new(FOLDER).join("filters")) else {
+        return 0;
+    };
+    let mut swept = 0;
+    for list in lists.flatten() {
+        match sweep_list(&list.path()) {
+            Ok(count) => swept += count,
+            Err(why) => log::warn!("{} is not swept: {why}", list.path().display()),
+        }
+    }
+    remove_empty_folders();
+    swept
+}
+
+fn sweep_list(path: &Path) -> io::Result<usize> {
+    let file = File::open(path)?;
+    let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+        // Its owner lives.
+        return Ok(0);
+    };
+    let mut swept = 0;
+    // A line that was cut off names a filter that was not added yet.
+    let text = fs::read_to_string(path)?;
+    for filter in text.lines().filter_map(|line| serde_json::from_str::<Filter>(line).ok()) {
+        let Some(ns) = find(&filter) else { continue };
+        ns.run(|| remove(&filter))
+            .map_err(io::Error::other)?
+            .map_err(|why| io::Error::new(why.kind(), format!("{}: {why}", filter.label)))?;
+        swept += 1;
+    }
+    remove_file(path);
+    drop(lock);
+    Ok(swept)
+}
+
+/// The namespace of a filter whose owner is gone: by its path, or wherever else it is still
+/// referenced.
+fn find(filter: &Filter) -> Option<NetNs> {
+    NetNs::reopen(&filter.ns_path, &filter.ns)
+        .ok()
+        .or_else(|| NetNs::find(&filter.ns))
+}
+
+fn remove_file(path: &Path) {
+    if let Err(why) = fs::remove_file(path)
+        && why.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("{} stays: {why}", path.display());
+    }
+}
+
+/// Removes our folders where they hold nothing; a folder in use is none of our business.
+fn remove_empty_folders() {
+    for folder in ["filters", "qdiscs", ""] {
+        let folder = Path::new(FOLDER).join(folder);
+        if let Err(why) = fs::remove_dir(&folder) {
+            log::trace!("{} stays: {why}", folder.display());
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What can go wrong with the kernel side, in words that name the thing and the way out.
+
+use std::io;
+
+use aya::{
+    EbpfError,
+    maps::MapError,
+    programs::ProgramError,
+};
+
+/// Why packets cannot be tapped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The kernel lacks what the programs need.
+    #[error("cannot capture on this kernel: {needed} is needed, and this is Linux {found}")]
+    Kernel {
+        /// What is needed.
+        needed: String,
+        /// The release that runs.
+        found: String,
+    },
+    /// Capabilities are missing.
+    #[error("cannot load the eBPF programs: {missing} {} missing (run as root)", are(.missing))]
+    Privilege {
+        /// The capabilities' names, joined.
+        missing: String,
+    },
+    /// The detached BPF file system could not be made.
+    #[error("cannot make a BPF file system of its own for the maps: {source} (CAP_SYS_ADMIN and CONFIG_BPF_SYSCALL are needed)")]
+    Pins {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A map could not be made or used.
+    #[error("cannot make or use an eBPF map: {0}")]
+    Map(String),
+    /// The object could not be read or loaded.
+    #[error("cannot load the eBPF object: {0}")]
+    Object(String),
+    /// The kernel refused a program.
+    #[error("the kernel refuses the eBPF program: {0}")]
+    Program(String),
+    /// A part of the object, or of what was loaded of it, is not there.
+    #[error("{part} is not part of what was loaded: the embedded eBPF object is damaged, rebuild it with `cargo xtask build-ebpf`")]
+    Incomplete {
+        /// Its name.
+        part: &'static str,
+    },
+    /// Attaching to an interface failed.
+    #[error("cannot attach to {interface}: {why}")]
+    Attach {
+        /// `eth0@web`.
+        interface: String,
+        /// The cause.
+        why: String,
+    },
+    /// The namespace could not be entered.
+    #[error(transparent)]
+    NetNs(#[from] crate::netns::NetNsError),
+    /// What the machine says of itself could not be read.
+    #[error("cannot read {what}: {source}")]
+    Read {
+        /// A file's path.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn are(missing: &str) -> &'static str {
+    if missing.contains(", ") || missing.contains(" and ") { "are" } else { "is" }
+}
+
+/// The causes of an error, each once, from the outermost in.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+pub(super) fn load(error: EbpfError) -> ProbeError {
+    ProbeError::Object(chain(&error))
+}
+
+pub(super) fn map(error: MapError) -> ProbeError {
+    ProbeError::Map(chain(&error))
+}
+
+pub(super) fn log(error: aya_log::Error) -> ProbeError {
+    ProbeError::Map(chain(&error))
+}
+
+pub(super) fn program(error: ProgramError) -> ProbeError {
+    if let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = &error
+    {
+        let log = verifier_log.to_string();
+        log::debug!("the verifier's log:\n{log}");
+        let last = log.lines().rev().filter(|line| !line.trim().is_empty()).take(3);
+        let mut last: Vec<&str> = last.collect();
+        last.reverse();
+        return ProbeError::Program(format!("{io_error}; the verifier's last words: {}", last.join(" / ")));
+    }
+    ProbeError::Program(chain(&error))
+}

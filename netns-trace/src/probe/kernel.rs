@@ -1,0 +1,145 @@
+//! What this kernel offers, and what this process may do, checked before anything is made.
+
+use std::{fs, io};
+
+use nix::sys::{
+    resource::{Resource, setrlimit},
+    utsname::uname,
+};
+
+use super::ProbeError;
+
+/// The BPF ring buffer's first release: <https://github.com/torvalds/linux/commit/457f44363a88>
+const OLDEST: (u32, u32) = (5, 8);
+/// TCX's first release: <https://github.com/torvalds/linux/commit/e420bed02507>
+const TCX: (u32, u32) = (6, 6);
+
+/// Capabilities by number (`linux/capability.h`), and what they are for.
+const CAPABILITIES: [(u32, &str); 4] = [
+    (39, "CAP_BPF"),
+    (38, "CAP_PERFMON"),
+    (12, "CAP_NET_ADMIN"),
+    (21, "CAP_SYS_ADMIN"),
+];
+
+/// Checks that the running kernel has BPF, and a release that has the ring buffer.
+///
+/// # Errors
+///
+/// [`ProbeError::Kernel`] says what is needed and what was found.
+pub fn check_kernel() -> Result<(), ProbeError> {
+    let found = release()?;
+    if version(&found) < OLDEST {
+        return Err(ProbeError::Kernel {
+            needed: "Linux 5.8 or newer (BPF ring buffer)".to_owned(),
+            found,
+        });
+    }
+    // SAFETY: an unknown command with no attributes; the kernel refuses it, and tells by the
+    // error whether it knows the call at all.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, -1, std::ptr::null::<u8>(), 0) };
+    if result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
+        return Err(ProbeError::Kernel {
+            needed: "the bpf system call (CONFIG_BPF_SYSCALL=y, CONFIG_NET_CLS_BPF)".to_owned(),
+            found: format!("{found}, which does not have it (or a seccomp filter hides it)"),
+        });
+    }
+    Ok(())
+}
+
+/// Whether classifiers attach as TCX links here.
+pub(super) fn has_tcx() -> bool {
+    release().is_ok_and(|release| version(&release) >= TCX)
+}
+
+fn release() -> Result<String, ProbeError> {
+    let name = uname().map_err(|errno| ProbeError::Read {
+        what: "the kernel's release".to_owned(),
+        source: errno.into(),
+    })?;
+    Ok(name.release().to_string_lossy().into_owned())
+}
+
+/// Major and minor version; zeroes where a release does not start with them.
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Checks that this process has the capabilities that loading and attaching need.
+///
+/// # Errors
+///
+/// [`ProbeError::Privilege`] names those that are missing.
+pub fn check_privileges() -> Result<(), ProbeError> {
+    let what = "/proc/self/status";
+    let status = fs::read_to_string(what).map_err(|source| ProbeError::Read {
+        what: what.to_owned(),
+        source,
+    })?;
+    let missing = missing_capabilities(&status);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(ProbeError::Privilege {
+        missing: missing.join(", "),
+    })
+}
+
+/// The capabilities that the effective set in a `/proc/PID/status` lacks.
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    CAPABILITIES
+        .iter()
+        .filter(|(number, _)| effective & (1 << number) == 0)
+        .map(|(_, name)| *name)
+        .collect()
+}
+
+/// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be lifted, making the maps
+/// tells why. <https://github.com/torvalds/linux/commit/97306be45fbe>
+pub(super) fn lift_memlock_limit() {
+    if let Err(errno) = setrlimit(Resource::RLIMIT_MEMLOCK, u64::MAX, u64::MAX) {
+        log::debug!("RLIMIT_MEMLOCK stays as it is: {errno}");
+    }
+}
+
+/// How many CPUs the kernel may ever have: its per-CPU values and CPU numbers run up to this.
+pub(super) fn possible_cpus() -> Result<u32, ProbeError> {
+    aya::util::nr_cpus()
+        .map(|cpus| cpus as u32)
+        .map_err(|(what, source)| ProbeError::Read {
+            what: what.to_owned(),
+            source,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_real_releases() {
+        assert_eq!(version("5.10.0-36-cloud-amd64"), (5, 10));
+        assert_eq!(version("6.18.44-fc-v669"), (6, 18));
+        assert_eq!(version("7.2-rc1"), (7, 2));
+        assert_eq!(version("odd"), (0, 0));
+        assert!(version("5.7.19") < OLDEST);
+    }
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        assert!(missing_capabilities("CapEff:\t000001ffffffffff\n").is_empty());
+        assert_eq!(
+            missing_capabilities("CapEff:\t0000000000001000\n"),
+            ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"]
+        );
+        assert_eq!(missing_capabilities("").len(), CAPABILITIES.len());
+    }
+}

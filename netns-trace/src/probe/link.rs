@@ -1,0 +1,88 @@
+//! A TCX link: what keeps a program attached, and the only thing to know of its interface's end.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use aya::programs::links::FdLink;
+
+/// Commands of the bpf system call.
+/// <https://github.com/torvalds/linux/blob/v6.6/include/uapi/linux/bpf.h#L881>
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const LINK_GET_FD_BY_ID: libc::c_int = 30;
+
+/// An attached TCX program, detached when this is dropped. That takes about 9 ms: an RCU grace
+/// period.
+pub(super) struct TcxLink {
+    fd: OwnedFd,
+}
+
+/// The start of `struct bpf_link_info` with its `tcx` member; the kernel copies as much of its
+/// own as is asked for. <https://github.com/torvalds/linux/blob/v6.6/include/uapi/linux/bpf.h#L6539>
+#[repr(C)]
+#[derive(Default)]
+struct TcxLinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
+#[repr(C)]
+struct InfoByFd {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+#[repr(C)]
+struct FdById {
+    id: u32,
+    next_id: u32,
+    flags: u32,
+}
+
+impl TcxLink {
+    /// Takes a link over from aya, which keeps its descriptor to itself.
+    pub(super) fn take(link: FdLink) -> io::Result<Self> {
+        let id = link.info().map_err(io::Error::other)?.id();
+        let attributes = FdById {
+            id,
+            next_id: 0,
+            flags: 0,
+        };
+        let fd = bpf(LINK_GET_FD_BY_ID, &attributes)?;
+        // SAFETY: the call succeeded, so it is a descriptor that nothing else owns.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        drop(link);
+        Ok(Self { fd })
+    }
+
+    /// Whether the interface is gone: the kernel then takes the link off it and leaves index 0.
+    /// <https://github.com/torvalds/linux/blob/v6.6/kernel/bpf/tcx.c#L223>
+    pub(super) fn is_gone(&self) -> bool {
+        let mut info = TcxLinkInfo::default();
+        let attributes = InfoByFd {
+            fd: self.fd.as_raw_fd() as u32,
+            len: size_of::<TcxLinkInfo>() as u32,
+            info: (&raw mut info) as u64,
+        };
+        bpf(OBJ_GET_INFO_BY_FD, &attributes).is_ok() && info.ifindex == 0
+    }
+}
+
+/// The bpf system call.
+fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
+    // SAFETY: the attributes live across the call, with their size given; pointers in them are
+    // the caller's, valid for as long.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result as i32)
+}

@@ -1,0 +1,87 @@
+//! What a capture is asked to do, as meant: arguments are read in `cli`.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use crate::{
+    capture::Format,
+    probe::{AttachMethod, Hook},
+    target::TargetSpec,
+    topology::Role,
+};
+
+/// Everything that decides what a capture does.
+#[derive(Clone, Debug)]
+pub struct CaptureConfig {
+    /// The namespaces.
+    pub targets: Vec<TargetSpec>,
+    /// The interface in each; `eth0`, else the only one, where none is named.
+    pub interface: Option<String>,
+    /// Where the packets go.
+    pub output: OutputTo,
+    /// The file's format.
+    pub format: Format,
+    /// Packets after which the capture ends.
+    pub count: Option<u64>,
+    /// Time after which it ends.
+    pub duration: Option<Duration>,
+    /// Most bytes of each packet.
+    pub snaplen: u32,
+    /// Which packets, seen from the tap's interface.
+    pub direction: Direction,
+    /// Taps whose packets are written.
+    pub taps: BTreeSet<Role>,
+    /// Whether the veth is tapped along.
+    pub latency: bool,
+    /// Size of the ring in bytes, a power of two.
+    pub ring_bytes: u32,
+    /// Write each packet at once.
+    pub unbuffered: bool,
+    /// How programs are attached.
+    pub attach: AttachMethod,
+    /// Whether the kernel side's diagnostics are wanted.
+    pub verbose: bool,
+    /// The summary at the end.
+    pub summary: SummaryFormat,
+}
+
+/// Where packets go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputTo {
+    /// Text lines on stdout.
+    Text,
+    /// A file's format on stdout.
+    Stdout,
+    /// A file.
+    File(PathBuf),
+}
+
+/// Which packets, seen from the tap's interface, as `-Q` means it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Direction {
+    /// Those that it receives.
+    In,
+    /// Those that it sends.
+    Out,
+    /// All.
+    Inout,
+}
+
+impl Direction {
+    /// Whether it includes the packets of a hook.
+    #[must_use]
+    pub const fn includes(self, hook: Hook) -> bool {
+        matches!(
+            (self, hook),
+            (Self::Inout, _) | (Self::In, Hook::Ingress) | (Self::Out, Hook::Egress)
+        )
+    }
+}
+
+/// How the counts are told at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SummaryFormat {
+    /// As tcpdump does, then a line for each tap and cause.
+    Text,
+    /// One line of JSON.
+    Json,
+}

@@ -1,0 +1,195 @@
+//! Holds records of shared taps back until it is known whether the target saw their packet.
+//!
+//! The bridge device and the uplink are passed by all of the host's traffic. What comes in there
+//! reaches a tap of the target microseconds later, or never. Until then it waits here, and all
+//! that came after it too, so that the order stays. Bounded in time and in memory.
+
+use std::collections::{HashSet, VecDeque};
+
+use netns_trace_ebpf::{RecordHeader, record};
+
+/// How long a packet may take from a shared tap to the target before it counts as another's, in
+/// nanoseconds of capture time.
+const PATIENCE_NS: u64 = 100_000_000;
+/// Most bytes held back.
+const ROOM: usize = 16 << 20;
+
+/// What became of a record that was held back, or passed through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Write it.
+    Wanted,
+    /// A packet of somebody else.
+    Foreign,
+    /// Whose it was is not known: the word on it was lost, or there was no room to wait.
+    Undecided,
+}
+
+struct Held {
+    header: RecordHeader,
+    data: Vec<u8>,
+}
+
+/// The records that wait, oldest first.
+#[derive(Default)]
+pub struct Hold {
+    queue: VecDeque<Held>,
+    bytes: usize,
+    /// Ids of packets that a tap of the target has seen while records waited.
+    seen: HashSet<u64>,
+    /// Capture time of the last loss at a tap of the target.
+    last_loss_ns: Option<u64>,
+}
+
+impl Hold {
+    /// Takes a record in; `out` is called for each one, this or an older, that is decided now.
+    pub fn push(
+        &mut self,
+        header: RecordHeader,
+        data: &[u8],
+        mut out: impl FnMut(&RecordHeader, &[u8], Verdict),
+    ) {
+        let undecided = header.flags & record::UNDECIDED != 0;
+        if !undecided && header.drops > 0 {
+            self.last_loss_ns = Some(header.time_ns);
+        }
+        if !undecided && !self.queue.is_empty() {
+            self.seen.insert(header.packet_id);
+        }
+        if header.flags & record::SIGHTING == 0 {
+            if !undecided && self.queue.is_empty() {
+                out(&header, data, Verdict::Wanted);
+                return;
+            }
+            self.bytes += data.len() + size_of::<Held>();
+            self.queue.push_back(Held {
+                header,
+                data: data.to_vec(),
+            });
+        }
+        self.release(header.time_ns, &mut out);
+    }
+
+    /// Decides what has waited long enough by `now_ns`, in capture time.
+    pub fn release(&mut self, now_ns: u64, out: &mut impl FnMut(&RecordHeader, &[u8], Verdict)) {
+        while let Some(front) = self.queue.front() {
+            let undecided = front.header.flags & record::UNDECIDED != 0;
+            let verdict = if !undecided || self.seen.contains(&front.header.packet_id) {
+                Verdict::Wanted
+            } else if now_ns.saturating_sub(front.header.time_ns) > PATIENCE_NS {
+                match self.last_loss_ns {
+                    Some(loss) if loss >= front.header.time_ns => Verdict::Undecided,
+                    _ => Verdict::Foreign,
+                }
+            } else if self.bytes > ROOM {
+                Verdict::Undecided
+            } else {
+                return;
+            };
+            out(&front.header, &front.data, verdict);
+            self.bytes -= front.data.len() + size_of::<Held>();
+            self.queue.pop_front();
+        }
+        self.seen.clear();
+    }
+
+    /// A tap of the target has lost something by now that no record will tell of any more.
+    pub fn note_loss(&mut self, now_ns: u64) {
+        self.last_loss_ns = Some(now_ns);
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(id: u64, time_ns: u64, flags: u16) -> RecordHeader {
+        RecordHeader {
+            packet_id: id,
+            time_ns,
+            flags,
+            ..RecordHeader::default()
+        }
+    }
+
+    fn push(hold: &mut Hold, header: RecordHeader) -> Vec<(u64, Verdict)> {
+        let mut out = Vec::new();
+        hold.push(header, &[0; 60], |header, _, verdict| {
+            out.push((header.packet_id, verdict));
+        });
+        out
+    }
+
+    #[test]
+    fn what_is_decided_passes_at_once() {
+        let mut hold = Hold::default();
+        assert_eq!(push(&mut hold, header(1, 10, 0)), [(1, Verdict::Wanted)]);
+        assert!(hold.is_empty());
+    }
+
+    #[test]
+    fn a_sighting_frees_its_packet_and_what_waits_behind_it() {
+        let mut hold = Hold::default();
+        assert_eq!(push(&mut hold, header(1, 10, record::UNDECIDED)), []);
+        assert_eq!(push(&mut hold, header(2, 11, 0)), [], "order stays");
+        assert_eq!(
+            push(&mut hold, header(1, 12, record::SIGHTING)),
+            [(1, Verdict::Wanted), (2, Verdict::Wanted)]
+        );
+        assert!(hold.is_empty());
+    }
+
+    #[test]
+    fn the_targets_own_record_frees_its_packet_too() {
+        let mut hold = Hold::default();
+        assert_eq!(push(&mut hold, header(1, 10, record::UNDECIDED)), []);
+        assert_eq!(
+            push(&mut hold, header(1, 12, 0)),
+            [(1, Verdict::Wanted), (1, Verdict::Wanted)]
+        );
+    }
+
+    #[test]
+    fn what_the_target_never_sees_is_foreign() {
+        let mut hold = Hold::default();
+        push(&mut hold, header(1, 10, record::UNDECIDED));
+        assert_eq!(
+            push(&mut hold, header(2, 11 + PATIENCE_NS, 0)),
+            [(1, Verdict::Foreign), (2, Verdict::Wanted)]
+        );
+    }
+
+    #[test]
+    fn a_loss_at_the_target_leaves_it_undecided() {
+        let mut hold = Hold::default();
+        push(&mut hold, header(1, 10, record::UNDECIDED));
+        let mut lossy = header(2, 12, 0);
+        lossy.drops = 1;
+        push(&mut hold, lossy);
+        assert_eq!(
+            push(&mut hold, header(3, 11 + PATIENCE_NS, 0)),
+            [(1, Verdict::Undecided), (2, Verdict::Wanted), (3, Verdict::Wanted)]
+        );
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut hold = Hold::default();
+        let mut decided = 0;
+        let data = vec![0; 65_536];
+        for id in 1..=1000 {
+            hold.push(header(id, 10, record::UNDECIDED), &data, |_, _, verdict| {
+                assert_eq!(verdict, Verdict::Undecided);
+                decided += 1;
+            });
+            assert!(hold.bytes <= ROOM);
+        }
+        assert!(decided > 700, "{decided}");
+    }
+}

@@ -1,0 +1,179 @@
+//! Brings the planned taps up and down: those that are written before the capture is announced,
+//! the others behind it, since each hook takes the kernel about 9 ms.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use anyhow::{Context as _, Result};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::plan::PlannedTap;
+use crate::probe::{AttachMethod, AttachedTap, Clsact, Probe, TapSite};
+
+/// A tap that is up.
+pub(super) struct LiveTap {
+    /// Its number.
+    pub(super) number: u32,
+    tap: AttachedTap,
+}
+
+/// The taps of a capture that are up, and the thread that brings up the rest.
+pub(super) struct Taps {
+    live: Vec<LiveTap>,
+    clsact: Clsact,
+    rest: Option<Rest>,
+}
+
+struct Rest {
+    thread: JoinHandle<()>,
+    arrivals: UnboundedReceiver<(u32, Result<AttachedTap>)>,
+    stop: Arc<AtomicBool>,
+}
+
+fn site(tap: &PlannedTap) -> TapSite {
+    TapSite {
+        ns: Arc::clone(&tap.site.ns),
+        ifname: tap.site.link.name.clone(),
+        ifindex: tap.site.link.index,
+        label: tap.site.label(),
+    }
+}
+
+fn bring_up(
+    probe: &mut Probe,
+    clsact: &Clsact,
+    tap: &PlannedTap,
+    method: AttachMethod,
+) -> Result<AttachedTap> {
+    let loaded = probe.load(tap.config)?;
+    Ok(loaded.attach(&site(tap), &tap.hooks, method, clsact)?)
+}
+
+impl Taps {
+    pub(super) fn new() -> Self {
+        Self {
+            live: Vec::new(),
+            clsact: Clsact::default(),
+            rest: None,
+        }
+    }
+
+    /// Loads and attaches one tap.
+    pub(super) fn bring_up(
+        &mut self,
+        probe: &mut Probe,
+        tap: &PlannedTap,
+        method: AttachMethod,
+    ) -> Result<()> {
+        let attached = bring_up(probe, &self.clsact, tap, method)?;
+        self.live.push(LiveTap {
+            number: tap.number,
+            tap: attached,
+        });
+        Ok(())
+    }
+
+    /// Loads and attaches the remaining taps on a thread of its own.
+    pub(super) fn bring_up_behind(
+        &mut self,
+        mut probe: Probe,
+        taps: Vec<PlannedTap>,
+        method: AttachMethod,
+    ) -> Result<()> {
+        let (sender, arrivals) = unbounded_channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (clsact, stopped) = (self.clsact.clone(), Arc::clone(&stop));
+        let thread = std::thread::Builder::new()
+            .name("attach".to_owned())
+            .spawn(move || {
+                for tap in &taps {
+                    if stopped.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let result = bring_up(&mut probe, &clsact, tap, method);
+                    if let Err(unwanted) = sender.send((tap.number, result)) {
+                        // Nobody waits any more: what was attached goes again.
+                        drop(unwanted);
+                        return;
+                    }
+                }
+            })
+            .context("cannot start the thread that attaches the other taps")?;
+        self.rest = Some(Rest {
+            thread,
+            arrivals,
+            stop,
+        });
+        Ok(())
+    }
+
+    /// Takes in the taps that have come up meanwhile. One that could not is a warning: what was
+    /// asked for is up.
+    pub(super) fn take_in(&mut self) {
+        let Some(rest) = &mut self.rest else { return };
+        while let Ok((number, result)) = rest.arrivals.try_recv() {
+            match result {
+                Ok(tap) => self.live.push(LiveTap { number, tap }),
+                Err(why) => log::warn!("a tap is missing: {why:#}"),
+            }
+        }
+    }
+
+    /// The numbers of taps whose interface is gone; they are not asked again.
+    pub(super) fn take_gone(&mut self) -> Vec<u32> {
+        let (gone, live) = std::mem::take(&mut self.live)
+            .into_iter()
+            .partition(|live| live.tap.is_gone(&self.clsact));
+        self.live = live;
+        let gone: Vec<LiveTap> = gone;
+        gone.into_iter()
+            .map(|gone| {
+                let number = gone.number;
+                self.detach(gone.tap);
+                number
+            })
+            .collect()
+    }
+
+    fn detach(&self, tap: AttachedTap) {
+        let label = tap.label().to_owned();
+        if let Err(errors) = tap.detach(&self.clsact) {
+            for why in errors {
+                log::error!("{label}: {why}");
+            }
+        }
+    }
+
+    /// Detaches everything.
+    pub(super) fn bring_down(&mut self) {
+        if let Some(rest) = &self.rest {
+            rest.stop.store(true, Ordering::Relaxed);
+        }
+        if let Some(rest) = self.rest.take() {
+            if rest.thread.join().is_err() {
+                log::error!("the thread that attaches taps has panicked");
+            }
+            let mut arrivals = rest.arrivals;
+            while let Ok((number, result)) = arrivals.try_recv() {
+                if let Ok(tap) = result {
+                    self.live.push(LiveTap { number, tap });
+                }
+            }
+        }
+        for live in std::mem::take(&mut self.live) {
+            self.detach(live.tap);
+        }
+        self.clsact.close();
+    }
+}
+
+impl Drop for Taps {
+    fn drop(&mut self) {
+        self.bring_down();
+    }
+}
