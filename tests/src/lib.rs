@@ -1,1 +1,7 @@
-//! What the end-to-end tests share.
+//! What the end-to-end tests share. The tests are real: they make their own namespaces, with names
+//! of their own, and take them away again, also when they fail; they run side by side.
+
+pub mod bed;
+pub mod packets;
+pub mod raw;
+pub mod tool;

@@ -4,16 +4,14 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage,
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
+    tc::{TcAttribute, TcHandle, TcMessage},
 };
 
 use super::Hook;
-use crate::topology::netlink::Netlink;
+use crate::topology::netlink::{Answer, Netlink, NetlinkError, attribute, text, u32_at};
 
 const KIND: &str = "clsact";
 /// `TC_H_CLSACT` and its two minors:
@@ -21,6 +19,10 @@ const KIND: &str = "clsact";
 const CLSACT: TcHandle = TcHandle { major: 0xffff, minor: 0xfff1 };
 const CLSACT_QDISC: TcHandle = TcHandle { major: 0xffff, minor: 0 };
 const ETH_P_ALL: u16 = 0x0003;
+/// include/uapi/linux/rtnetlink.h, pkt_cls.h.
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_BPF_NAME: u16 = 7;
 
 /// A filter on a clsact qdisc, as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,73 +53,48 @@ fn qdisc(ifindex: u32) -> TcMessage {
 }
 
 /// Whether the interface has a clsact qdisc.
-pub(super) fn has_clsact(ifindex: u32) -> io::Result<bool> {
+pub(super) fn has_clsact(ifindex: u32) -> Result<bool, NetlinkError> {
     let mut request = TcMessage::default();
     request.header.index = ifindex as i32;
-    let listed = send(
-        RouteNetlinkMessage::GetQueueDiscipline(request),
-        NLM_F_REQUEST | NLM_F_DUMP,
-    )?;
-    Ok(listed.into_iter().any(|message| match message {
-        RouteNetlinkMessage::NewQueueDiscipline(found) => {
-            found.header.index == ifindex as i32
-                && found.attributes.contains(&TcAttribute::Kind(KIND.to_owned()))
-        }
-        _ => false,
+    let listed = Netlink::route()?.dump(&RouteNetlinkMessage::GetQueueDiscipline(request))?;
+    Ok(listed.iter().filter_map(Tc::read).any(|qdisc| {
+        qdisc.ifindex == ifindex && attribute(qdisc.attributes, TCA_KIND).map(text) == Some(KIND.to_owned())
     }))
 }
 
-/// Adds the clsact qdisc; an error of kind `AlreadyExists` where there is one.
-pub(super) fn add_clsact(ifindex: u32) -> io::Result<()> {
-    send(
-        RouteNetlinkMessage::NewQueueDiscipline(qdisc(ifindex)),
-        NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
-    )?;
+/// Adds the clsact qdisc; `EEXIST` where there is one.
+pub(super) fn add_clsact(ifindex: u32) -> Result<(), NetlinkError> {
+    let message = RouteNetlinkMessage::NewQueueDiscipline(qdisc(ifindex));
+    Netlink::route()?.ask(message, NLM_F_CREATE | NLM_F_EXCL)?;
     Ok(())
 }
 
 /// Removes the clsact qdisc with all that is on it.
-pub(super) fn delete_clsact(ifindex: u32) -> io::Result<()> {
-    send(
-        RouteNetlinkMessage::DelQueueDiscipline(qdisc(ifindex)),
-        NLM_F_REQUEST | NLM_F_ACK,
-    )?;
+pub(super) fn delete_clsact(ifindex: u32) -> Result<(), NetlinkError> {
+    let message = RouteNetlinkMessage::DelQueueDiscipline(qdisc(ifindex));
+    Netlink::route()?.ask(message, 0)?;
     Ok(())
 }
 
 /// The filters at one hook.
-pub(super) fn filters(ifindex: u32, hook: Hook) -> io::Result<Vec<ListedFilter>> {
+pub(super) fn filters(ifindex: u32, hook: Hook) -> Result<Vec<ListedFilter>, NetlinkError> {
     let mut request = TcMessage::default();
     request.header.index = ifindex as i32;
     request.header.parent = parent(hook);
-    let listed = send(
-        RouteNetlinkMessage::GetTrafficFilter(request),
-        NLM_F_REQUEST | NLM_F_DUMP,
-    )?;
+    let listed = Netlink::route()?.dump(&RouteNetlinkMessage::GetTrafficFilter(request))?;
     Ok(listed
-        .into_iter()
-        .filter_map(|message| match message {
-            // A priority without filters of its own is listed too, with handle 0.
-            RouteNetlinkMessage::NewTrafficFilter(found) if found.header.handle != 0.into() => {
-                Some(ListedFilter {
-                    priority: (found.header.info >> 16) as u16,
-                    handle: found.header.handle.into(),
-                    name: program_name(&found),
-                })
-            }
-            _ => None,
+        .iter()
+        .filter_map(Tc::read)
+        // A priority is listed by itself too, with handle 0.
+        .filter(|filter| filter.handle != 0)
+        .map(|filter| ListedFilter {
+            priority: (filter.info >> 16) as u16,
+            handle: filter.handle,
+            name: attribute(filter.attributes, TCA_OPTIONS)
+                .and_then(|options| attribute(options, TCA_BPF_NAME))
+                .map(text),
         })
         .collect())
-}
-
-fn program_name(filter: &TcMessage) -> Option<String> {
-    filter.attributes.iter().find_map(|attribute| match attribute {
-        TcAttribute::Options(options) => options.iter().find_map(|option| match option {
-            TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.clone()),
-            _ => None,
-        }),
-        _ => None,
-    })
 }
 
 /// Removes one BPF filter.
@@ -126,22 +103,33 @@ pub(super) fn delete_filter(
     hook: Hook,
     priority: u16,
     handle: u32,
-) -> io::Result<()> {
+) -> Result<(), NetlinkError> {
     let mut message = TcMessage::default();
     message.header.index = ifindex as i32;
     message.header.parent = parent(hook);
     message.header.handle = handle.into();
     message.header.info = (u32::from(priority) << 16) | u32::from(ETH_P_ALL.to_be());
     message.attributes.push(TcAttribute::Kind("bpf".to_owned()));
-    send(
-        RouteNetlinkMessage::DelTrafficFilter(message),
-        NLM_F_REQUEST | NLM_F_ACK,
-    )?;
+    Netlink::route()?.ask(RouteNetlinkMessage::DelTrafficFilter(message), 0)?;
     Ok(())
 }
 
-fn send(payload: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
-    let mut message = NetlinkMessage::from(payload);
-    message.header.flags = flags;
-    Netlink::open()?.send(message)
+/// `struct tcmsg` and the attributes behind it; include/uapi/linux/rtnetlink.h.
+struct Tc<'a> {
+    ifindex: u32,
+    handle: u32,
+    info: u32,
+    attributes: &'a [u8],
+}
+
+impl<'a> Tc<'a> {
+    fn read(answer: &'a Answer) -> Option<Self> {
+        let body = &answer.body;
+        Some(Self {
+            ifindex: u32_at(body, 4)?,
+            handle: u32_at(body, 8)?,
+            info: u32_at(body, 16)?,
+            attributes: body.get(20..)?,
+        })
+    }
 }
