@@ -2,6 +2,10 @@
 //! of their own, and take them away again, also when they fail; they run side by side.
 
 pub mod bed;
+pub mod command;
+pub mod names;
+pub mod namespaces;
 pub mod packets;
 pub mod raw;
+pub mod root;
 pub mod tool;

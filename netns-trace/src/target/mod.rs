@@ -1,1 +1,10 @@
-//! Being built.
+//! From what a user writes to the namespace that is meant. Container names come later, in files
+//! beside this one; nothing here looks at interfaces or packets.
+
+mod resolve;
+mod spec;
+
+pub use self::{
+    resolve::{Target, TargetError, resolve},
+    spec::{TargetSpec, UsageError},
+};

@@ -1,1 +1,17 @@
-//! Being built.
+//! Interfaces and how they hang together: from a container's `eth0` to its host side, the bridge
+//! and the uplink. Everything is asked of the kernel through netlink, on threads that are in the
+//! namespace meant; an interface index is never used without its namespace. This module knows
+//! nothing of names for targets, and changes nothing.
+
+mod error;
+mod link;
+pub(crate) mod netlink;
+mod path;
+mod peer;
+
+pub use self::{
+    error::TopologyError,
+    link::{Link, LinkKind, links},
+    netlink::NetlinkError,
+    path::{Missing, PathMap, Role, Site, discover},
+};
