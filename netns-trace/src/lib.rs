@@ -5,7 +5,6 @@
 
 pub mod capture;
 pub mod cli;
-pub mod lab;
 pub mod netns;
 pub mod probe;
 pub mod session;

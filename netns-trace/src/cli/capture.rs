@@ -6,11 +6,11 @@ use anyhow::Result;
 use clap::{ArgAction, Args};
 use netns_trace_ebpf::MAX_SNAPLEN;
 
-use super::{Usage, logger, units};
+use super::{logger, units};
 use crate::{
     capture::Format,
     probe::AttachMethod,
-    session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat},
+    session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat, Usage},
     target::TargetSpec,
     topology::Role,
 };

@@ -2,14 +2,16 @@
 //! configuration. No logic.
 
 mod capture;
-mod demo;
-mod lab;
+
+
 mod logger;
 mod units;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::session::Usage;
 
 /// Sees and times every packet of a container from the host.
 #[derive(Debug, Parser)]
@@ -22,12 +24,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build a lab of two containers on a bridge, send traffic, capture it, report, clean up
-    Demo(demo::DemoArgs),
     /// Capture the packets of a network namespace, as tcpdump does
     Capture(capture::CaptureArgs),
-    /// Build and remove topologies to try things on
-    Lab(lab::LabArgs),
 }
 
 /// Runs the command line of this process. Exit status: 0 done, 1 failed, 2 usage.
@@ -35,9 +33,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Demo(args) => args.run(),
         Command::Capture(args) => args.run(),
-        Command::Lab(args) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,8 +60,3 @@ fn message(error: &anyhow::Error) -> String {
     }
     text
 }
-
-/// An error in what the user asked for: exit status 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);

@@ -92,3 +92,18 @@ pub enum NetNsError {
     #[error("cannot start a thread to enter a network namespace: {0}")]
     Thread(#[source] io::Error),
 }
+
+impl NetNsError {
+    /// Whether the namespace, rather than something on the way to it, is missing.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Gone { .. }
+                | Self::NotFound { .. }
+                | Self::Stale { .. }
+                | Self::NoSuchProcess { .. }
+                | Self::Zombie { .. }
+        )
+    }
+}

@@ -42,7 +42,7 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// What a namespace is known by, so that another one is never taken for it.
 ///
 /// The inode alone does not do: the kernel hands the number of a dead namespace out again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// The device number of the namespace file system.
     pub device: u64,
@@ -178,6 +178,20 @@ impl NetNs {
             return Err(gone("a newer namespace has its inode now".into()));
         }
         Ok(ns)
+    }
+
+    /// Finds a namespace again wherever it is still referenced, when the path it was found by
+    /// leads there no more. Only one with a cookie (5.14) or the very same process is known for
+    /// certain; older kernels have the inode alone.
+    pub fn find(identity: &Identity) -> Option<Self> {
+        Candidates::new()
+            .filter(|(_, inode)| *inode == identity.inode)
+            .filter_map(|(path, _)| Self::open(&path).ok())
+            .find(|ns| {
+                let found = ns.identity();
+                found.device == identity.device
+                    && (found.cookie.is_none() || found.cookie == identity.cookie)
+            })
     }
 
     /// What the namespace is known by.

@@ -8,7 +8,7 @@ use super::NetNsError;
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// A process that cannot be mistaken for a later one with the same pid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ProcessStamp {
     /// The process's number.
     pub pid: u32,

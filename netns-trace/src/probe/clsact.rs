@@ -24,7 +24,10 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use super::{Hook, ProbeError, TapSite, error, tc};
-use crate::netns::{Identity, NetNs};
+use crate::{
+    netns::{Identity, NetNs},
+    topology::NetlinkError,
+};
 
 /// Where lists and marks are kept.
 const FOLDER: &str = "/run/netns-trace";
@@ -82,7 +85,7 @@ impl Clsact {
             mark.set(&filter).map_err(|why| failed(&filter, "mark its qdisc", &why))?;
             match tc::add_clsact(site.ifindex) {
                 Ok(()) => {}
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => mark.clear(),
+                Err(why) if why.errno() == Some(Errno::EEXIST as i32) => mark.clear(),
                 Err(why) => {
                     mark.clear();
                     return Err(failed(&filter, "add a clsact qdisc", &why));
@@ -191,7 +194,7 @@ fn failed(filter: &Filter, what: &str, why: &dyn std::error::Error) -> ProbeErro
 }
 
 /// Removes a filter, if it is there and ours, and the qdisc, if that is ours and empty now.
-fn remove(filter: &Filter) -> io::Result<()> {
+fn remove(filter: &Filter) -> Result<(), NetlinkError> {
     let mark = Mark::lock(filter)?;
     let hook = filter.hook();
     let ours = tc::filters(filter.ifindex, hook);
@@ -212,7 +215,7 @@ fn remove(filter: &Filter) -> io::Result<()> {
 }
 
 /// Removes the qdisc if one of ours added it and nobody's filter is left on it.
-fn release_qdisc(filter: &Filter, mark: &Mark) -> io::Result<()> {
+fn release_qdisc(filter: &Filter, mark: &Mark) -> Result<(), NetlinkError> {
     if !mark.is_of(filter) {
         mark.clear_if_empty();
         return Ok(());
@@ -235,10 +238,10 @@ fn release_qdisc(filter: &Filter, mark: &Mark) -> io::Result<()> {
 }
 
 /// What the kernel answers where an interface, or a qdisc on it, is not there.
-fn is_no_device(why: &io::Error) -> bool {
+fn is_no_device(why: &NetlinkError) -> bool {
     [Errno::ENODEV, Errno::ENOENT, Errno::EINVAL]
         .iter()
-        .any(|errno| why.raw_os_error() == Some(*errno as i32))
+        .any(|errno| why.errno() == Some(*errno as i32))
 }
 
 /// The file that says who added an interface's qdisc. While it is locked, nobody else of ours
@@ -333,7 +336,7 @@ fn sweep_list(path: &Path) -> io::Result<usize> {
         let Some(ns) = find(&filter) else { continue };
         ns.run(|| remove(&filter))
             .map_err(io::Error::other)?
-            .map_err(|why| io::Error::new(why.kind(), format!("{}: {why}", filter.label)))?;
+            .map_err(|why| io::Error::other(format!("{}: {why}", filter.label)))?;
         swept += 1;
     }
     remove_file(path);

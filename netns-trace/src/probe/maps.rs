@@ -2,7 +2,7 @@
 
 use std::{
     ops::Deref,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use aya::{
@@ -104,9 +104,9 @@ impl Ring {
     }
 }
 
-impl AsRawFd for Ring {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -117,11 +117,5 @@ impl KernelLog {
     /// Logs what has come since the last call.
     pub fn flush(&mut self) {
         self.0.flush();
-    }
-}
-
-impl AsRawFd for KernelLog {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
     }
 }

@@ -22,7 +22,7 @@ pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
     error::ProbeError,
     kernel::{check_kernel, check_privileges},
-    clsact::Clsact,
+    clsact::{Clsact, sweep},
     maps::{KernelLog, ProbeMaps, Ring},
 };
 use self::pins::Pins;

@@ -2,8 +2,6 @@
 //!
 //! Every function speaks for the namespace that the calling thread is in.
 
-use std::io;
-
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,

@@ -15,3 +15,8 @@ pub use self::{
     run::{Report, capture},
     signals::{Signals, Wish},
 };
+
+/// An error in what the user asked for, as only the session can tell: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);

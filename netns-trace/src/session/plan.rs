@@ -38,10 +38,27 @@ impl PlannedTap {
         !self.written.is_empty()
     }
 
-    /// Whether other containers' packets pass here too.
+    /// Whether packets at a hook leave the target; otherwise they enter it.
     #[must_use]
-    pub fn is_shared(&self) -> bool {
-        is_shared(self.site.role)
+    pub fn is_leaving(&self, hook: Hook) -> bool {
+        let place = self.config.place[hook.index() as usize];
+        matches!(
+            place,
+            place::INSIDE_OUT | place::VETH_UP | place::BRIDGE_UP | place::UPLINK_OUT
+        ) && !(self.site.role == Role::Uplink && hook == Hook::Ingress)
+    }
+
+    /// What its interface's block in the file says of it.
+    #[must_use]
+    pub fn description(&self) -> String {
+        let site = &self.site;
+        format!(
+            "{} of {}, network namespace inode {}, interface index {}",
+            site.role,
+            site.ns_label,
+            site.ns.inode(),
+            site.link.index
+        )
     }
 }
 
@@ -85,7 +102,7 @@ pub fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
             } else if written || role == Role::Veth {
                 let why = path.missing.iter().find(|missing| missing.role == role);
                 let why = why.map_or("it was not found", |missing| missing.why.as_str());
-                missing.push(format!("no {role} tap for {}: {why}", path.inside.label()));
+                missing.push(format!("no {role} tap for {}: {why}", path.inside));
             }
         }
     }
@@ -140,12 +157,11 @@ fn tap(
     config: &CaptureConfig,
 ) -> Result<PlannedTap> {
     let link_type = LinkType::from_arp_type(site.link.arp_type)
-        .map_err(|why| anyhow::anyhow!("{}: {why}", site.label()))?;
+        .map_err(|why| anyhow::anyhow!("{site}: {why}"))?;
     let loopback = site.link.kind == LinkKind::Loopback;
     if loopback && config.direction == Direction::Out {
         bail!(
-            "{}: packets on a loopback interface are taken as they come in, so -Q out would show none",
-            site.label()
+            "{site}: packets on a loopback interface are taken as they come in, so -Q out would show none"
         );
     }
     let mut features = [0; 2];

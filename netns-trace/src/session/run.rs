@@ -1,7 +1,8 @@
 //! A capture from start to end: attach, read the ring, write, drain, account.
 
 use std::{
-    os::fd::AsFd as _,
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
     time::{Duration, Instant},
 };
@@ -14,15 +15,18 @@ use tokio::{
 };
 
 use super::{
-    CaptureConfig, OutputTo, SummaryFormat,
+    CaptureConfig, OutputTo, SummaryFormat, Usage,
     hold::{Hold, Verdict},
-    plan::{self, Plan, PlannedTap},
+    plan::{self, Plan},
     signals::{Signals, Wish},
     taps::Taps,
 };
 use crate::{
-    capture::{Account, Format, HookTotals, InterfaceInfo, LinkType, Output, WallClock},
-    probe::{Hook, Probe, ProbeMaps, ProbeOptions, sweep},
+    capture::{
+        Account, Format, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output,
+        PacketBuilder, SinkError, WallClock, monotonic_ns,
+    },
+    probe::{Hook, Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, sweep},
     target, topology,
 };
 
@@ -62,83 +66,80 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
         .enable_time()
         .build()
         .context("cannot start the event loop")?
-        .block_on(run(config, signals))
+        .block_on(run(config, &signals))
 }
 
-/// What the session keeps of a tap: no namespace, which an open descriptor would keep alive.
-struct TapInfo {
-    number: u32,
-    label: String,
-    /// Its interface in the file, where it is written.
-    interface: Option<u32>,
-    link_type: LinkType,
-    /// The hooks whose packets are written.
-    hooks: Vec<Hook>,
-}
-
-async fn run(config: &CaptureConfig, signals: Signals) -> Result<Report> {
+async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
     let plan = plan_taps(config)?;
-    let mut output = open_output(config, &plan)?;
     let mut probe = Probe::new(ProbeOptions {
         ring_bytes: config.ring_bytes,
         taps: plan.taps.len() as u32,
         verbose: config.verbose,
     })?;
+    let output = open_output(config, &plan)?;
+    let clock = WallClock::new().context("cannot read the clock")?;
     let mut taps = Taps::new();
     let mut maps = None;
     for tap in plan.taps.iter().filter(|tap| tap.is_written()) {
-        if let Err(why) = taps.bring_up(&mut probe, tap, config.attach) {
-            // A file that holds nothing is of no use to anybody.
-            output.abandon();
-            return Err(why);
-        }
+        taps.bring_up(&mut probe, tap, config.attach)?;
         if maps.is_none() {
             maps = Some(probe.take_maps()?);
         }
     }
-    let Some(maps) = maps else { bail!("there is nothing to capture") };
+    let Some(maps) = maps else {
+        bail!("there is nothing to capture")
+    };
     for why in &plan.missing {
         eprintln!("netns-trace: {why}");
     }
-    let infos = announce(config, &plan);
-    let (_, rest): (Vec<_>, Vec<_>) = plan.taps.into_iter().partition(PlannedTap::is_written);
-    taps.bring_up_behind(probe, rest, config.attach)?;
-
+    let mut account = Account::new();
+    let infos = announce(config, &plan, &mut account);
+    // From here on no namespace is held open but by the thread that attaches the rest.
+    let rest = plan.taps.into_iter().filter(|tap| !tap.is_written());
+    taps.bring_up_behind(probe, rest.collect(), config.attach)?;
     let mut capture = Capture {
         config,
-        signals: &signals,
-        account: Account::new(),
-        clock: WallClock::new()?,
+        signals,
+        start_ns: clock.time_ns(monotonic_ns().context("cannot read the clock")?),
+        clock,
         hold: plan.holds.then(Hold::default),
-        infos,
-        output,
-        accepted: 0,
-        over: None,
+        taken: Taken {
+            infos,
+            account,
+            output,
+            builder: PacketBuilder::default(),
+            accepted: 0,
+            limit: config.count,
+        },
+        failure: None,
     };
     let mut maps = capture.pump(maps, &mut taps).await?;
-    capture.end(&mut maps, &mut taps)
+    capture.end(&mut maps, taps)
 }
 
 /// Resolves the targets, finds their paths, and plans the taps.
 fn plan_taps(config: &CaptureConfig) -> Result<Plan> {
-    crate::probe::check_kernel()?;
-    crate::probe::check_privileges()?;
+    check_kernel()?;
+    check_privileges()?;
     let mut paths = Vec::new();
     for spec in &config.targets {
         let target = target::resolve(spec)?;
-        paths.push(topology::discover(&target, config.interface.as_deref())?);
+        let interface = config.interface.as_deref();
+        paths.push(topology::discover(&target.ns, &target.label, interface)?);
     }
     let plan = plan::plan(&paths, config)?;
-    let link_types = plan::link_types(&plan);
-    if link_types.len() > 1 && config.output != OutputTo::Text {
+    if plan::link_types(&plan).len() > 1 && config.output != OutputTo::Text {
         if config.format == Format::Pcap {
-            return Err(crate::cli::Usage(
-                "the taps have different link types, which a pcap file cannot hold: use --format pcapng, or name fewer taps".to_owned(),
+            return Err(Usage(
+                "the taps have different link types, which a pcap file cannot hold: use --format \
+                 pcapng, or name fewer taps"
+                    .to_owned(),
             )
             .into());
         }
         eprintln!(
-            "netns-trace: the taps have different link types: only Wireshark's tools read this file, tcpdump does not"
+            "netns-trace: the taps have different link types: only Wireshark's tools read this \
+             file, tcpdump does not"
         );
     }
     Ok(plan)
@@ -152,8 +153,8 @@ fn open_output(config: &CaptureConfig, plan: &Plan) -> Result<Output> {
     };
     for tap in plan.taps.iter().filter(|tap| tap.is_written()) {
         output.interface(&InterfaceInfo {
-            name: tap.site.label(),
-            description: tap.site.description(),
+            name: tap.site.to_string(),
+            description: tap.description(),
             link_type: tap.link_type,
             snaplen: config.snaplen,
             mac: tap.site.link.mac,
@@ -163,27 +164,36 @@ fn open_output(config: &CaptureConfig, plan: &Plan) -> Result<Output> {
     Ok(output)
 }
 
-/// Says what is captured, once it is, and keeps what is needed of each tap.
-fn announce(config: &CaptureConfig, plan: &Plan) -> Vec<TapInfo> {
+/// Says what is captured, once it is, and keeps what is needed of each written tap: no namespace,
+/// which an open descriptor would keep alive.
+fn announce(config: &CaptureConfig, plan: &Plan, account: &mut Account) -> Vec<TapInfo> {
     let mut infos = Vec::new();
-    let mut interface = 0;
-    for tap in &plan.taps {
+    let mut link_types = Vec::new();
+    let written = plan.taps.iter().filter(|tap| tap.is_written());
+    for (interface, tap) in written.enumerate() {
+        let interface = interface as u32;
+        let hooks = tap.written.iter().map(|hook| {
+            let label = HookLabel {
+                tap: tap.number,
+                interface,
+                label: tap.site.to_string(),
+                ifname: tap.site.link.printable_name(),
+                netns_inode: tap.site.ns.inode(),
+                leaving: tap.is_leaving(*hook),
+            };
+            (*hook, account.add(label))
+        });
         infos.push(TapInfo {
             number: tap.number,
-            label: tap.site.label(),
-            interface: tap.is_written().then(|| {
-                interface += 1;
-                interface - 1
-            }),
+            label: tap.site.to_string(),
+            interface,
             link_type: tap.link_type,
-            hooks: tap.written.clone(),
+            hooks: hooks.collect(),
         });
+        link_types.push(tap.link_type.to_string());
     }
-    let written: Vec<&TapInfo> = infos.iter().filter(|tap| tap.interface.is_some()).collect();
-    let labels: Vec<&str> = written.iter().map(|tap| tap.label.as_str()).collect();
-    let mut link_types: Vec<String> =
-        written.iter().map(|tap| tap.link_type.to_string()).collect();
     link_types.dedup();
+    let labels: Vec<&str> = infos.iter().map(|tap| tap.label.as_str()).collect();
     eprintln!(
         "listening on {}, link-type {}, snapshot length {} bytes",
         labels.join(", "),
@@ -193,27 +203,311 @@ fn announce(config: &CaptureConfig, plan: &Plan) -> Vec<TapInfo> {
     infos
 }
 
-/// Why a capture is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
-    /// A signal, the time, or the count.
-    Asked,
-    /// Nothing is left to capture at.
-    Gone,
-    /// The output takes no more.
-    Output,
+/// What a capture that runs keeps of a written tap.
+struct TapInfo {
+    number: u32,
+    label: String,
+    /// Its interface in the file.
+    interface: u32,
+    link_type: LinkType,
+    /// Its written hooks, with their numbers in the account.
+    hooks: Vec<(Hook, u32)>,
+}
+
+impl TapInfo {
+    fn account_of(&self, flags: u16) -> Option<u32> {
+        let hook = if flags & record::EGRESS != 0 { Hook::Egress } else { Hook::Ingress };
+        self.hooks.iter().find(|(other, _)| *other == hook).map(|(_, number)| *number)
+    }
+}
+
+/// Where records end up.
+struct Taken {
+    infos: Vec<TapInfo>,
+    account: Account,
+    output: Output,
+    builder: PacketBuilder,
+    /// Packets that the output has taken.
+    accepted: u64,
+    limit: Option<u64>,
+}
+
+impl Taken {
+    fn is_complete(&self) -> bool {
+        self.limit.is_some_and(|limit| self.accepted >= limit)
+    }
+
+    /// Takes a record whose fate is decided.
+    fn take(
+        &mut self,
+        header: &RecordHeader,
+        data: &[u8],
+        verdict: Verdict,
+        clock: &WallClock,
+        snaplen: u32,
+    ) {
+        let number = u32::from(header.tap);
+        let Some(tap) = self.infos.iter().find(|tap| tap.number == number) else {
+            return;
+        };
+        let Some(hook) = tap.account_of(header.flags) else { return };
+        match verdict {
+            Verdict::Foreign => self.account.foreign(hook),
+            Verdict::Undecided => self.account.lost(hook, LossCause::Undecided),
+            Verdict::Wanted if self.is_complete() => self.account.discarded(hook),
+            Verdict::Wanted => {
+                let time = clock.time_ns(header.time_ns);
+                let packet =
+                    self.builder.build(header, data, tap.interface, tap.link_type, snaplen, time);
+                self.output.packet(&packet, hook);
+                self.accepted += 1;
+            }
+        }
+    }
+}
+
+/// Waits for a descriptor that its owner keeps using.
+fn readable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
+    let own = fd.try_clone_to_owned()?;
+    // SAFETY: an `OwnedFd` keeps its descriptor open and the same for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// A capture that runs.
 struct Capture<'a> {
     config: &'a CaptureConfig,
     signals: &'a Signals,
-    infos: Vec<TapInfo>,
-    account: Account,
     clock: WallClock,
+    start_ns: u64,
     hold: Option<Hold>,
-    output: Output,
-    /// Packets that the output has taken.
-    accepted: u64,
-    over: Option<Over>,
+    taken: Taken,
+    failure: Option<SinkError>,
+}
+
+impl Capture<'_> {
+    /// Reads the ring until the capture is over.
+    async fn pump(&mut self, maps: ProbeMaps, taps: &mut Taps) -> Result<ProbeMaps> {
+        let mut maps = maps;
+        let ready = readable(maps.ring.as_fd()).context("cannot wait for the ring")?;
+        let signalled = readable(self.signals.as_fd()).context("cannot wait for signals")?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let start = Instant::now();
+        let (mut flushed, mut sampled, mut looked) = (start, start, start);
+        loop {
+            let emptied = self.read_ring(&mut maps);
+            if self.taken.is_complete() || self.failure.is_some() {
+                return Ok(maps);
+            }
+            let now = Instant::now();
+            let is_live = self.config.unbuffered || self.taken.output.is_live();
+            if (emptied && is_live) || now - flushed >= FLUSH_AFTER {
+                self.flush();
+                flushed = now;
+            }
+            if self.config.duration.is_some_and(|duration| now - start >= duration) {
+                return Ok(maps);
+            }
+            while let Some(wish) = self.signals.next()? {
+                match wish {
+                    Wish::End => return Ok(maps),
+                    Wish::Counts => self.print_counts(&maps)?,
+                }
+            }
+            if now - sampled >= RESAMPLE_AFTER {
+                sampled = now;
+                if let Some(note) = self.clock.resample().context("cannot read the clock")? {
+                    eprintln!("netns-trace: {note}");
+                    self.taken.output.comment(note.to_string());
+                }
+            }
+            if now - looked >= LOOK_AFTER {
+                looked = now;
+                taps.take_in();
+                if self.lost_all_taps(taps) {
+                    return Ok(maps);
+                }
+            }
+            if let Some(log) = &mut maps.log {
+                log.flush();
+            }
+            if !emptied {
+                continue;
+            }
+            tokio::select! {
+                guard = ready.readable() => guard.context("cannot wait for the ring")?.clear_ready(),
+                guard = signalled.readable() => {
+                    guard.context("cannot wait for signals")?.clear_ready();
+                }
+                _ = tick.tick() => {}
+            }
+        }
+    }
+
+    /// Takes a batch of records; says whether the ring was emptied.
+    fn read_ring(&mut self, maps: &mut ProbeMaps) -> bool {
+        for _ in 0..BATCH {
+            let Some(bytes) = maps.ring.next() else {
+                self.release_held();
+                return true;
+            };
+            match RecordHeader::split(&bytes) {
+                Ok((header, data)) => {
+                    let (taken, clock, snaplen) =
+                        (&mut self.taken, &self.clock, self.config.snaplen);
+                    let mut take = |header: &RecordHeader, data: &[u8], verdict| {
+                        taken.take(header, data, verdict, clock, snaplen);
+                    };
+                    match &mut self.hold {
+                        Some(hold) => hold.push(header, data, take),
+                        None => take(&header, data, Verdict::Wanted),
+                    }
+                }
+                Err(why) => log::error!("{why}: the kernel side and this program do not fit"),
+            }
+            drop(bytes);
+            if self.taken.output.is_full() || self.config.unbuffered {
+                self.flush();
+            }
+            if self.taken.is_complete() || self.failure.is_some() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Decides what has waited too long, also when nothing new comes.
+    fn release_held(&mut self) {
+        let Some(hold) = &mut self.hold else { return };
+        if hold.is_empty() {
+            return;
+        }
+        let Ok(now) = monotonic_ns() else { return };
+        let (taken, clock, snaplen) = (&mut self.taken, &self.clock, self.config.snaplen);
+        hold.release(now, &mut |header, data, verdict| {
+            taken.take(header, data, verdict, clock, snaplen);
+        });
+    }
+
+    fn flush(&mut self) {
+        let stop = Some(self.signals.as_fd());
+        if let Err(why) = self.taken.output.flush(&mut self.taken.account, stop) {
+            self.failure = Some(why);
+        }
+    }
+
+    /// Says which taps' interfaces are gone; true once no written one is left.
+    fn lost_all_taps(&mut self, taps: &mut Taps) -> bool {
+        for number in taps.take_gone() {
+            if let Some(tap) = self.taken.infos.iter().find(|tap| tap.number == number) {
+                eprintln!("netns-trace: {} is gone", tap.label);
+            }
+        }
+        !self.taken.infos.iter().any(|tap| taps.has(tap.number))
+    }
+
+    /// Ends the capture at all taps, takes what is still in the ring, detaches, counts, and writes
+    /// the file's end and the summary.
+    fn end(mut self, maps: &mut ProbeMaps, mut taps: Taps) -> Result<Report> {
+        let ended = maps.end();
+        if !self.taken.is_complete() {
+            self.drain(maps);
+        }
+        taps.bring_down();
+        self.drain(maps);
+        ended?;
+        if let Some(hold) = &mut self.hold {
+            let (taken, clock, snaplen) = (&mut self.taken, &self.clock, self.config.snaplen);
+            hold.release(u64::MAX, &mut |header, data, verdict| {
+                taken.take(header, data, verdict, clock, snaplen);
+            });
+        }
+        self.flush();
+        self.read_counts(maps)?;
+        let end_ns = self.clock.time_ns(monotonic_ns().context("cannot read the clock")?);
+        let taken = &mut self.taken;
+        let finished = taken.output.finish(&mut taken.account, self.start_ns, end_ns);
+        if let Some(log) = &mut maps.log {
+            log.flush();
+        }
+        self.print_summary();
+        if let Err(why) = self.taken.account.check() {
+            eprintln!("netns-trace: {why}: please report this");
+        }
+        match self.failure {
+            Some(why) if !why.is_closed_pipe() => Err(why.into()),
+            Some(_) => Ok(Report { account: self.taken.account }),
+            None => {
+                finished?;
+                Ok(Report { account: self.taken.account })
+            }
+        }
+    }
+
+    /// Takes all that is in the ring. What comes after the count, or cannot be written any more, is
+    /// counted.
+    fn drain(&mut self, maps: &mut ProbeMaps) {
+        while let Some(bytes) = maps.ring.next() {
+            let Ok((header, data)) = RecordHeader::split(&bytes) else { continue };
+            let (taken, clock, snaplen) = (&mut self.taken, &self.clock, self.config.snaplen);
+            let mut take = |header: &RecordHeader, data: &[u8], verdict| {
+                taken.take(header, data, verdict, clock, snaplen);
+            };
+            match &mut self.hold {
+                Some(hold) => hold.push(header, data, take),
+                None => take(&header, data, Verdict::Wanted),
+            }
+            drop(bytes);
+            if self.taken.output.is_full() {
+                self.flush();
+            }
+        }
+    }
+
+    fn read_counts(&mut self, maps: &ProbeMaps) -> Result<()> {
+        for tap in &self.taken.infos {
+            for (hook, number) in &tap.hooks {
+                let counters = maps.counters(tap.number, *hook)?;
+                let totals = HookTotals {
+                    seen: counters.seen,
+                    received: counters.received,
+                    recorded: counters.recorded,
+                    ring_full: counters.ring_full,
+                    copy_failed: counters.copy_failed,
+                    discarded: counters.discarded,
+                };
+                self.taken.account.set_kernel(*number, totals);
+            }
+        }
+        Ok(())
+    }
+
+    /// The counts so far, as SIGUSR1 asks for them.
+    fn print_counts(&mut self, maps: &ProbeMaps) -> Result<()> {
+        self.flush();
+        self.read_counts(maps)?;
+        let account = &self.taken.account;
+        eprintln!(
+            "netns-trace: {} packets captured, {} packets received by filter, {} packets dropped \
+             by kernel",
+            account.total_captured(),
+            account.total_received(),
+            account.total_dropped()
+        );
+        Ok(())
+    }
+
+    fn print_summary(&self) {
+        let account = &self.taken.account;
+        match self.config.summary {
+            SummaryFormat::Text => eprint!("{}", account.text()),
+            SummaryFormat::Json => {
+                let file = match &self.config.output {
+                    OutputTo::File(path) => Some(path.as_path()),
+                    OutputTo::Text | OutputTo::Stdout => None,
+                };
+                eprintln!("{}", account.json(file));
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Signals as a descriptor, so that they are noticed wherever the process waits, also when it
 //! was started with SIGINT ignored, as shells start background jobs.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context as _, Result};
 use nix::sys::{
@@ -65,12 +65,6 @@ impl Drop for Signals {
         if let Err(errno) = self.former.thread_set_mask() {
             log::warn!("the signal mask stays changed: {errno}");
         }
-    }
-}
-
-impl AsRawFd for Signals {
-    fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
     }
 }
 

@@ -5,12 +5,12 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, channel},
     },
     thread::JoinHandle,
 };
 
 use anyhow::{Context as _, Result};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::plan::PlannedTap;
 use crate::probe::{AttachMethod, AttachedTap, Clsact, Probe, TapSite};
@@ -31,7 +31,7 @@ pub(super) struct Taps {
 
 struct Rest {
     thread: JoinHandle<()>,
-    arrivals: UnboundedReceiver<(u32, Result<AttachedTap>)>,
+    arrivals: Receiver<(u32, Result<AttachedTap>)>,
     stop: Arc<AtomicBool>,
 }
 
@@ -40,7 +40,7 @@ fn site(tap: &PlannedTap) -> TapSite {
         ns: Arc::clone(&tap.site.ns),
         ifname: tap.site.link.name.clone(),
         ifindex: tap.site.link.index,
-        label: tap.site.label(),
+        label: tap.site.to_string(),
     }
 }
 
@@ -85,7 +85,7 @@ impl Taps {
         taps: Vec<PlannedTap>,
         method: AttachMethod,
     ) -> Result<()> {
-        let (sender, arrivals) = unbounded_channel();
+        let (sender, arrivals) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let (clsact, stopped) = (self.clsact.clone(), Arc::clone(&stop));
         let thread = std::thread::Builder::new()
@@ -140,6 +140,11 @@ impl Taps {
             .collect()
     }
 
+    /// Whether a tap is up.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.live.iter().any(|live| live.number == number)
+    }
+
     fn detach(&self, tap: AttachedTap) {
         let label = tap.label().to_owned();
         if let Err(errors) = tap.detach(&self.clsact) {
@@ -158,8 +163,7 @@ impl Taps {
             if rest.thread.join().is_err() {
                 log::error!("the thread that attaches taps has panicked");
             }
-            let mut arrivals = rest.arrivals;
-            while let Ok((number, result)) = arrivals.try_recv() {
+            while let Ok((number, result)) = rest.arrivals.try_recv() {
                 if let Ok(tap) = result {
                     self.live.push(LiveTap { number, tap });
                 }

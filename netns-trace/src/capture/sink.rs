@@ -1,0 +1,337 @@
+//! Where bytes go: a file, a pipe, a terminal. Knows which packets are wholly there.
+//!
+//! A write that fails leaves no half block in a file, and no doubt about which packets were lost. A
+//! pipe whose reader has stopped reading does not make us deaf to signals.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal as _, Write as _},
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// How long a reader that has stopped reading is waited for once the capture is to end.
+const GRACE: Duration = Duration::from_secs(2);
+/// What a pipe takes without blocking when it polls writable: `PIPE_BUF`.
+const PIECE: usize = 4096;
+
+/// Why output is lost.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkError {
+    /// The reader has closed the pipe.
+    #[error("the reader of the output has closed it")]
+    Closed,
+    /// The reader stopped reading, and the capture was to end.
+    #[error("the reader of the output has stopped reading")]
+    Stalled,
+    /// The device, or the user's share of it, is full.
+    #[error("cannot write the output: {0}")]
+    NoSpace(#[source] io::Error),
+    /// Something else.
+    #[error("cannot write the output: {0}")]
+    Failed(#[source] io::Error),
+}
+
+impl SinkError {
+    fn of(why: io::Error) -> Self {
+        match why.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::NoSpace(why)
+            }
+            _ => Self::Failed(why),
+        }
+    }
+
+    /// Whether the reader's leaving is all that happened, which is no failure of ours.
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+}
+
+/// What became of a packet that was given to the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its last byte is written.
+    Written,
+    /// It is not in the output, or not wholly.
+    Lost,
+}
+
+/// Where a block ends in the buffer, and whose packet it is, if it is one.
+#[derive(Clone, Copy)]
+struct Mark {
+    end: usize,
+    owner: Option<u32>,
+}
+
+enum Kind {
+    /// Can be cut back; so many bytes are in it.
+    File(u64),
+    /// A reader may stop reading.
+    Pipe,
+    /// `/dev/null`, a terminal, a socket.
+    Other,
+}
+
+pub(super) struct Sink {
+    file: File,
+    kind: Kind,
+    is_terminal: bool,
+    buffer: Vec<u8>,
+    marks: Vec<Mark>,
+    broken: bool,
+}
+
+impl Sink {
+    /// Opens a file, cut to nothing, or stdout for `-`.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        if path.as_os_str() == "-" {
+            return Self::stdout();
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        Self::new(file)
+    }
+
+    /// Stdout.
+    pub(super) fn stdout() -> io::Result<Self> {
+        Self::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    }
+
+    fn new(file: File) -> io::Result<Self> {
+        use std::os::unix::fs::FileTypeExt as _;
+        let kind = file.metadata()?.file_type();
+        let kind = if kind.is_file() {
+            Kind::File(io::Seek::stream_position(&mut &file)?)
+        } else if kind.is_fifo() {
+            Kind::Pipe
+        } else {
+            Kind::Other
+        };
+        Ok(Self {
+            is_terminal: file.is_terminal(),
+            file,
+            kind,
+            buffer: Vec::new(),
+            marks: Vec::new(),
+            broken: false,
+        })
+    }
+
+    /// Whether somebody may be waiting for each packet at the other end.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_terminal || matches!(self.kind, Kind::Pipe)
+    }
+
+    /// Where bytes are appended; they are written with the next flush.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Says that a block ends here: a packet of `owner`, or another one.
+    pub(super) fn mark(&mut self, owner: Option<u32>) {
+        self.marks.push(Mark {
+            end: self.buffer.len(),
+            owner,
+        });
+    }
+
+    pub(super) fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Writes what is in the buffer, and tells for each packet in it what became of it. `stop` is
+    /// readable once the capture is to end.
+    pub(super) fn flush(
+        &mut self,
+        stop: Option<BorrowedFd<'_>>,
+        mut fate: impl FnMut(u32, Fate),
+    ) -> Result<(), SinkError> {
+        let (written, result) = if self.broken {
+            (0, Ok(()))
+        } else {
+            self.write_out(stop)
+        };
+        let mut whole = 0;
+        for mark in self.marks.drain(..) {
+            let is_whole = mark.end <= written;
+            if is_whole {
+                whole = mark.end;
+            }
+            if let Some(owner) = mark.owner {
+                fate(owner, if is_whole { Fate::Written } else { Fate::Lost });
+            }
+        }
+        if let Kind::File(len) = &mut self.kind {
+            if result.is_err() {
+                // What is behind the last whole block would make the file unreadable there.
+                *len += whole as u64;
+                if let Err(why) = self.file.set_len(*len) {
+                    log::warn!("the file ends in the middle of a packet: {why}");
+                }
+            } else {
+                *len += written as u64;
+            }
+        }
+        self.buffer.clear();
+        self.broken |= result.is_err();
+        result
+    }
+
+    /// Whether writing has failed: nothing more is written.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// After a failure, tries whether there is room for these bytes after all, at the end of a
+    /// file that was cut back.
+    pub(super) fn append_after_failure(&mut self, bytes: &[u8]) {
+        let Kind::File(len) = self.kind else { return };
+        let appended = io::Seek::seek(&mut &self.file, io::SeekFrom::Start(len))
+            .and_then(|_| (&self.file).write_all(bytes));
+        if appended.is_err()
+            && let Err(why) = self.file.set_len(len)
+        {
+            log::warn!("the file ends in the middle of a block: {why}");
+        }
+    }
+
+    fn write_out(&mut self, stop: Option<BorrowedFd<'_>>) -> (usize, Result<(), SinkError>) {
+        let mut written = 0;
+        let mut deadline = None;
+        while written < self.buffer.len() {
+            let mut piece = &self.buffer[written..];
+            if matches!(self.kind, Kind::Pipe) {
+                piece = &piece[..piece.len().min(PIECE)];
+                if let Err(why) = wait_writable(self.file.as_fd(), stop, &mut deadline) {
+                    return (written, Err(why));
+                }
+            }
+            match (&self.file).write(piece) {
+                Ok(0) => {
+                    let why = io::Error::from(io::ErrorKind::WriteZero);
+                    return (written, Err(SinkError::Failed(why)));
+                }
+                Ok(len) => written += len,
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return (written, Err(SinkError::of(why))),
+            }
+        }
+        (written, Ok(()))
+    }
+}
+
+/// Waits until a pipe takes a piece. Once `stop` is readable, only for a time of grace.
+fn wait_writable(
+    pipe: BorrowedFd<'_>,
+    stop: Option<BorrowedFd<'_>>,
+    deadline: &mut Option<Instant>,
+) -> Result<(), SinkError> {
+    loop {
+        let mut fds = vec![PollFd::new(pipe, PollFlags::POLLOUT)];
+        let mut timeout = PollTimeout::NONE;
+        match (*deadline, stop) {
+            (Some(end), _) => {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(SinkError::Stalled);
+                }
+                timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            }
+            (None, Some(stop)) => fds.push(PollFd::new(stop, PollFlags::POLLIN)),
+            (None, None) => {}
+        }
+        match poll(&mut fds, timeout) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(errno) => return Err(SinkError::Failed(errno.into())),
+        }
+        let happened = |n: usize| fds.get(n).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+        // A closed pipe polls POLLERR: the write then says why.
+        if happened(0).intersects(PollFlags::POLLOUT | PollFlags::POLLERR) {
+            return Ok(());
+        }
+        if happened(1).contains(PollFlags::POLLIN) {
+            *deadline = Some(Instant::now() + GRACE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read as _, os::fd::OwnedFd};
+
+    use super::*;
+
+    fn pipe() -> (File, Sink) {
+        let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+        (File::from(reader), Sink::new(File::from(writer)).expect("a sink"))
+    }
+
+    fn fill(sink: &mut Sink, packets: u32, len: usize) {
+        for owner in 0..packets {
+            sink.buffer().extend(vec![owner as u8; len]);
+            sink.mark(Some(owner));
+        }
+    }
+
+    #[test]
+    fn a_full_device_keeps_whole_packets_and_names_the_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("full");
+        let mut sink = Sink::open(&path).expect("a file");
+        fill(&mut sink, 3, 1000);
+        sink.flush(None, |_, fate| assert_eq!(fate, Fate::Written)).expect("room");
+        // A file that is not open for writing fails as a full device does: without a byte.
+        sink.file = File::open(&path).expect("the file");
+        fill(&mut sink, 2, 1000);
+        let mut lost = Vec::new();
+        sink.flush(None, |owner, fate| lost.push((owner, fate))).expect_err("not writable");
+        assert_eq!(lost, [(0, Fate::Lost), (1, Fate::Lost)]);
+        assert_eq!(std::fs::metadata(&path).expect("the file").len(), 3000);
+        fill(&mut sink, 1, 10);
+        let mut later = Vec::new();
+        sink.flush(None, |_, fate| later.push(fate)).expect("nothing is tried any more");
+        assert_eq!(later, [Fate::Lost]);
+    }
+
+    #[test]
+    fn dev_full_is_no_space() {
+        let mut sink = Sink::open(Path::new("/dev/full")).expect("a device");
+        fill(&mut sink, 1, 10);
+        let error = sink.flush(None, |_, _| {}).expect_err("full");
+        assert!(matches!(error, SinkError::NoSpace(_)), "{error:?}");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_apart() {
+        let (reader, mut sink) = pipe();
+        drop(reader);
+        fill(&mut sink, 1, 10);
+        let error = sink.flush(None, |_, _| {}).expect_err("closed");
+        assert!(error.is_closed_pipe(), "{error:?}");
+    }
+
+    #[test]
+    fn a_stalled_reader_does_not_keep_us_from_ending() {
+        let (mut reader, mut sink) = pipe();
+        let (stop, tell): (OwnedFd, OwnedFd) = nix::unistd::pipe().expect("a pipe");
+        nix::unistd::write(&tell, b"!").expect("told");
+        fill(&mut sink, 100, 4096);
+        let mut written = 0;
+        let error = sink
+            .flush(Some(stop.as_fd()), |_, fate| written += usize::from(fate == Fate::Written))
+            .expect_err("stalled");
+        assert!(matches!(error, SinkError::Stalled), "{error:?}");
+        drop(sink);
+        let mut got = Vec::new();
+        reader.read_to_end(&mut got).expect("the rest");
+        assert_eq!(got.len() / 4096, written, "what was written is there, and no more");
+        assert!((1..100).contains(&written), "{written}");
+    }
+}
