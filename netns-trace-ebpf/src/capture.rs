@@ -65,7 +65,7 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
     let skb_address = address(ctx, &mut header.packet_id);
     if has(hook, feature::IDENTIFY) {
         let place = tap!(place[hook as usize]);
-        let known = recognise(hook, skb_address, skb.len, place, header.time_ns);
+        let known = recognise(ctx, hook, skb_address, header.time_ns);
         header.packet_id = known.packet_id;
         if has(hook, feature::SHARED) && !known.by_target {
             if place == place::BRIDGE_UP || place == place::UPLINK_OUT {

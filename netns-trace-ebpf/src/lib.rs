@@ -21,7 +21,7 @@ pub const SCRATCH_LEN: usize = HEADER_LEN + MAX_SNAPLEN as usize;
 pub const MAX_TAPS: u32 = 1024;
 
 /// Slots of the table that recognises a packet from tap to tap; a power of two.
-pub const IDENTITY_SLOTS: u32 = 1 << 16;
+pub const IDENTITY_SLOTS: u32 = 1 << 15;
 
 /// How long a packet is recognised after its last sighting, in nanoseconds. An address that
 /// comes back later belongs to another packet.
@@ -84,6 +84,8 @@ pub mod feature {
     pub const SHARED: u32 = 1 << 3;
     /// Other taps wait for this one's word on whether it saw their packet.
     pub const TELL: u32 = 1 << 5;
+    /// The interface's packets start with the IP header.
+    pub const RAW: u32 = 1 << 6;
     /// The capture ends after [`super::TapConfig::limit`] records.
     pub const LIMIT: u32 = 1 << 4;
 }
@@ -254,15 +256,21 @@ pub struct Identity {
     pub packet_id: u64,
     /// When it was seen last: `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
+    /// What of its content stays the same on its way.
+    pub fingerprint: u64,
     /// Its length.
     pub len: u32,
+    /// The tap that saw it.
+    pub tap: u32,
     /// [`place`] of the hook that saw it, plus [`Identity::OF_TARGET`].
     pub place: u32,
+    /// Nothing; it makes the size a multiple of the alignment.
+    pub padding: u32,
     /// [`Identity::checksum`] of all that: a slot that two CPUs wrote at once does not pass.
     pub check: u64,
 }
 
-const _: () = assert!(size_of::<Identity>() == 40);
+const _: () = assert!(size_of::<Identity>() == 56);
 
 impl Identity {
     /// Set in `place` once a tap of the target has seen the packet.
@@ -283,18 +291,24 @@ impl Identity {
         self.skb
             ^ self.packet_id.rotate_left(17)
             ^ self.time_ns.rotate_left(31)
+            ^ self.fingerprint.rotate_left(43)
             ^ (((self.len as u64) << 32) | self.place as u64)
+            ^ ((self.tap as u64) << 16)
     }
 
-    /// Whether this slot holds the packet that the hook at `place` sees now.
+    /// Whether this slot holds the packet that another tap sees now: the same content at the same
+    /// address, further on, soon enough. An address alone says little: the answer to a packet often
+    /// gets its memory.
     #[must_use]
     #[inline(always)]
-    pub const fn is(&self, skb: u64, len: u32, place: u32, now_ns: u64) -> bool {
-        self.skb == skb
-            && self.len == len
+    pub const fn is(&self, now: &Self) -> bool {
+        self.skb == now.skb
+            && self.len == now.len
+            && self.fingerprint == now.fingerprint
+            && self.tap != now.tap
             && self.check == self.checksum()
-            && (self.place & !Self::OF_TARGET) < place
-            && now_ns.wrapping_sub(self.time_ns) < IDENTITY_AGE_NS
+            && (self.place & !Self::OF_TARGET) < now.place
+            && now.time_ns.wrapping_sub(self.time_ns) < IDENTITY_AGE_NS
     }
 }
 
@@ -372,13 +386,16 @@ mod tests {
         }
     }
 
-    fn seen(skb: u64, place: u32) -> Identity {
+    fn seen(place: u32) -> Identity {
         let mut identity = Identity {
-            skb,
+            skb: 0xffff_8880_0123_4500,
             packet_id: 7,
             time_ns: 1000,
+            fingerprint: 0x1234,
             len: 98,
+            tap: 1,
             place,
+            padding: 0,
             check: 0,
         };
         identity.check = identity.checksum();
@@ -387,21 +404,34 @@ mod tests {
 
     #[test]
     fn a_packet_is_recognised_further_on_only() {
-        let identity = seen(0xffff_8880_0123_4500, 2 | Identity::OF_TARGET);
-        let skb = identity.skb;
-        assert!(identity.is(skb, 98, 3, 2000));
-        assert!(!identity.is(skb, 98, 2, 2000), "the same place again");
-        assert!(!identity.is(skb, 98, 1, 2000), "further back");
-        assert!(!identity.is(skb, 99, 3, 2000), "another length");
-        assert!(!identity.is(skb + 256, 98, 3, 2000), "another packet");
-        assert!(!identity.is(skb, 98, 3, 1000 + IDENTITY_AGE_NS), "too late");
+        let before = seen(2 | Identity::OF_TARGET);
+        let now = Identity {
+            time_ns: 2000,
+            tap: 2,
+            place: 3,
+            ..before
+        };
+        assert!(before.is(&now));
+        let differing = [
+            ("the same place", Identity { place: 2, ..now }),
+            ("further back", Identity { place: 1, ..now }),
+            ("the same tap", Identity { tap: 1, ..now }),
+            ("another length", Identity { len: 99, ..now }),
+            ("other content", Identity { fingerprint: 0x1235, ..now }),
+            ("another address", Identity { skb: now.skb + 256, ..now }),
+            ("too late", Identity { time_ns: 1000 + IDENTITY_AGE_NS, ..now }),
+        ];
+        for (why, other) in differing {
+            assert!(!before.is(&other), "{why}");
+        }
     }
 
     #[test]
     fn a_torn_slot_is_not_recognised() {
-        let mut identity = seen(0xffff_8880_0123_4500, 2);
-        identity.packet_id = 8;
-        assert!(!identity.is(identity.skb, 98, 3, 2000));
+        let mut before = seen(2);
+        before.packet_id = 8;
+        let now = Identity { tap: 2, place: 3, ..before };
+        assert!(!before.is(&now));
     }
 
     #[test]

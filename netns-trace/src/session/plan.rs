@@ -182,6 +182,9 @@ fn tap(
         if identify && !loopback {
             *bits |= feature::IDENTIFY;
         }
+        if link_type == LinkType::Raw {
+            *bits |= feature::RAW;
+        }
         *bits |= match (is_shared(site.role), holds) {
             (true, _) => feature::SHARED,
             (false, true) => feature::TARGET | feature::TELL,
