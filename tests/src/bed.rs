@@ -90,6 +90,17 @@ impl Bed {
         bed
     }
 
+    /// As [`Bed::bridge`], without IPv6, of which the kernel sends by itself: what is counted is
+    /// what the test sends.
+    #[must_use]
+    pub fn quiet() -> Self {
+        let bed = Self::bridge();
+        for name in ["r", "a", "b"] {
+            bed.in_ns(name, "sysctl", &["-qw", "net.ipv6.conf.all.disable_ipv6=1"]);
+        }
+        bed
+    }
+
     /// Adds an empty namespace with `lo` up.
     pub fn add_namespace(&mut self, name: &str) {
         let full = self.name(name);
@@ -159,6 +170,18 @@ impl Bed {
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         let packets = |way: &str| json[0]["stats64"][way]["packets"].as_u64().expect("a count");
         (packets("rx"), packets("tx"))
+    }
+
+    /// The TCX programs of an interface: ingress, egress.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel does not tell.
+    #[must_use]
+    pub fn tcx(&self, name: &str, interface: &str) -> [Vec<u32>; 2] {
+        let ns = netns_trace::netns::NetNs::open(&self.path(name)).expect("the namespace");
+        let ask = || crate::tcx::HOOKS.map(|hook| crate::tcx::programs(interface, hook));
+        ns.run(ask).expect("entered").map(|ids| ids.expect("the kernel tells"))
     }
 
     /// Sends link-layer frames from an interface, as they are.

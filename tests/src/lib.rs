@@ -8,4 +8,5 @@ pub mod namespaces;
 pub mod packets;
 pub mod raw;
 pub mod root;
+pub mod tcx;
 pub mod tool;

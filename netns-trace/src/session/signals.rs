@@ -62,6 +62,8 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        // What was only noticed and not taken yet would end the process now, after a clean end.
+        while let Ok(Some(_)) = self.next() {}
         if let Err(errno) = self.former.thread_set_mask() {
             log::warn!("the signal mask stays changed: {errno}");
         }
