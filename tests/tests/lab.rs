@@ -207,25 +207,33 @@ fn names_that_are_taken_are_left_alone() {
     ip(&format!("netns del {name}-a"));
 }
 
+/// A namespace that serves as the machine's own, with a bridge.
+fn machine() -> TestNs {
+    let machine = TestNs::new();
+    machine.ip("link add docker0 type bridge");
+    machine.ip("addr add 10.66.7.1/24 dev docker0");
+    machine.ip("link set docker0 up");
+    machine
+}
+
+fn attach(machine: &TestNs, name: &str, bridge: &str, gateway: &str) -> Result<Lab, LabError> {
+    let spec = AttachSpec {
+        name: name.into(),
+        bridge: bridge.into(),
+        addresses: vec!["10.66.7.9/24".parse().expect("an address")],
+        gateways: vec![gateway.parse().expect("an address")],
+    };
+    machine.open().run(|| lab::attach(&spec)).expect("entering")
+}
+
 #[test]
 fn a_step_that_fails_undoes_the_others() {
     require_root!();
-    let name = unique('l');
-    let bridge = unique('b');
-    ip(&format!("link add {bridge} type bridge"));
+    let (machine, name) = (machine(), unique('l'));
     // The host side's name is taken: the namespace is made before that is found out.
-    ip(&format!("link add v{name} type bridge"));
-    let result = lab::attach(&AttachSpec {
-        name: name.clone(),
-        bridge: bridge.clone(),
-        addresses: vec!["10.66.0.2/24".parse().expect("an address")],
-        gateways: Vec::new(),
-    });
-    ip(&format!("link del v{name}"));
-    ip(&format!("link del {bridge}"));
-    let error = result
-        .expect_err("the interface's name is taken")
-        .to_string();
+    machine.ip(&format!("link add v{name} type bridge"));
+    let error = attach(&machine, &name, "docker0", "10.66.7.1").expect_err("a taken name");
+    let error = error.to_string();
     assert!(
         error.contains("veth pair") && error.contains("exists"),
         "{error}"
@@ -237,49 +245,44 @@ fn a_step_that_fails_undoes_the_others() {
 #[test]
 fn a_namespace_is_put_on_an_existing_bridge() {
     require_root!();
-    let (name, bridge) = (unique('l'), unique('b'));
-    ip(&format!("link add {bridge} type bridge"));
-    ip(&format!("addr add 10.66.7.1/24 dev {bridge}"));
-    ip(&format!("link set {bridge} up"));
-    let spec = |bridge: &str, gateway: &str| AttachSpec {
-        name: name.clone(),
-        bridge: bridge.into(),
-        addresses: vec!["10.66.7.9/24".parse().expect("an address")],
-        gateways: vec![gateway.parse().expect("an address")],
-    };
-    let wrong = [
-        lab::attach(&spec("lo", "10.66.7.1")),
-        lab::attach(&spec(&bridge, "10.66.8.1")),
-        lab::attach(&spec(&bridge, "10.66.7.9")),
-        lab::attach(&spec(&bridge, "fd00::1")),
-    ]
-    .map(|result| result.map(|_| ()).map_err(|error| error.to_string()));
-    let lab = lab::attach(&spec(&bridge, "10.66.7.1")).expect("a namespace on the bridge");
+    let (machine, name) = (machine(), unique('l'));
+    let lab = attach(&machine, &name, "docker0", "10.66.7.1").expect("a namespace");
     let node = &lab.nodes()[0];
-    let host = NetNs::current().expect("our namespace");
     let at = "10.66.7.1".parse().expect("an address");
-    let transfer = traffic::tcp(&ns(node), &host, at, 100_000, LIMIT);
-    let map = discover(&ns(node), &name, None);
-    let route = ip(&format!("-n {name} route show default"));
-    lab.down().expect("removing it");
-    let links = ip("-o link");
-    ip(&format!("link del {bridge}"));
+    let transfer = traffic::tcp(&ns(node), &machine.open(), at, 100_000, LIMIT);
     assert!(transfer.expect("a transfer").intact);
-    assert_eq!(
-        map.expect("the way").bridge.expect("a bridge").link.name,
-        bridge
-    );
+    let map = discover(&ns(node), &name, None).expect("the way");
+    let bridge = map.bridge.expect("a bridge").to_string();
+    assert_eq!(bridge, format!("docker0@{}", machine.name));
+    let route = ip(&format!("-n {name} route show default"));
     assert!(route.contains("via 10.66.7.1"), "{route}");
+    lab.down().expect("removing it");
+    let links = machine.ip("-o link");
     assert!(!links.contains(&format!("v{name}")), "{links}");
     assert!(!listed().contains(&name));
-    for (result, hint) in
-        wrong
-            .into_iter()
-            .zip(["is no bridge", "no subnet", "own address", "no subnet"])
-    {
-        let error = result.expect_err(hint);
+}
+
+#[test]
+fn a_bridge_or_gateway_that_cannot_be_is_refused() {
+    require_root!();
+    let (machine, name) = (machine(), unique('l'));
+    for (bridge, gateway, hint) in [
+        (
+            "lo",
+            "10.66.7.1",
+            "is no bridge of this namespace (it has: docker0)",
+        ),
+        ("docker0", "10.66.8.1", "is in no subnet of --address"),
+        ("docker0", "10.66.7.9", "is the namespace's own address"),
+        ("docker0", "fd00::1", "is in no subnet of --address"),
+    ] {
+        let error = attach(&machine, &name, bridge, gateway)
+            .expect_err(hint)
+            .to_string();
         assert!(error.contains(hint), "{error}");
     }
+    assert!(!listed().contains(&name));
+    assert!(!state_file(&name));
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn built(lab: &Lab) -> String {
     let mut containers = lab.containers();
     if let Some(first) = containers.next() {
         try_next.push(format!("netns-trace capture netns:{}", first.name));
-        let other = containers.next().or(lab.outside());
+        let other = lab.outside().or(containers.next());
         if let Some(address) = other.and_then(|node| node.address(false)) {
             try_next.push(format!("ip netns exec {} ping {address}", first.name));
         }
