@@ -185,6 +185,7 @@ pub fn list() -> Vec<Result<Record, LabError>> {
 /// Removes private labs whose process died, and labs that were never finished. Returns the names
 /// of those that were there; an error is no reason not to go on.
 pub fn sweep() -> Vec<(String, Result<(), LabError>)> {
+    state::remove_drafts();
     state::names()
         .into_iter()
         .filter_map(|name| {

@@ -18,6 +18,9 @@ const RUN_DIR: &str = "/run/netns-trace";
 /// One file for each lab.
 const LABS_DIR: &str = "/run/netns-trace/labs";
 
+/// What a lab's file is called until it is whole ends in this, after the maker's pid.
+const DRAFT: &str = ".new";
+
 /// A lab as its file describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
@@ -58,7 +61,7 @@ impl StateFile {
         let path = path_of(name);
         let failed = |e| LabError::io(format!("create {path:?}"), e);
         // Under another name until it is locked and whole: no sweep can come in between.
-        let draft = path.with_extension(format!("{}.new", std::process::id()));
+        let draft = Path::new(LABS_DIR).join(format!("{name}.{}{DRAFT}", std::process::id()));
         let file = create_in_new_dir(&draft).map_err(failed)?;
         let made = Flock::lock(file, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| failed(errno.into()))
@@ -112,12 +115,7 @@ impl StateFile {
     /// Removes the file, and the directories if that leaves them empty.
     pub(super) fn remove(self) -> Result<(), LabError> {
         let removed = fs::remove_file(&self.path);
-        for dir in [LABS_DIR, RUN_DIR] {
-            // Not empty, or removed by another: both are well.
-            if fs::remove_dir(dir).is_err() {
-                break;
-            }
-        }
+        remove_empty_dirs();
         removed.map_err(|e| LabError::io(format!("remove {:?}", self.path), e))
     }
 }
@@ -161,6 +159,33 @@ pub(super) fn names() -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Removes the drafts of processes that were killed before their lab had its file.
+pub(super) fn remove_drafts() {
+    let orphaned = |path: &Path| {
+        let name = path.file_name()?.to_str()?.strip_suffix(DRAFT)?;
+        let pid: u32 = name.rsplit_once('.')?.1.parse().ok()?;
+        Some(!Path::new(&format!("/proc/{pid}")).exists())
+    };
+    for entry in fs::read_dir(LABS_DIR).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if orphaned(&path) == Some(true) {
+            match fs::remove_file(&path) {
+                Ok(()) => remove_empty_dirs(),
+                Err(error) => log::warn!("cannot remove {path:?}: {error}"),
+            }
+        }
+    }
+}
+
+fn remove_empty_dirs() {
+    for dir in [LABS_DIR, RUN_DIR] {
+        // Not empty, or removed by another: both are well.
+        if fs::remove_dir(dir).is_err() {
+            break;
+        }
+    }
 }
 
 fn path_of(name: &str) -> PathBuf {
