@@ -189,3 +189,41 @@ fn an_open_namespace_is_not_kept_alive_once_dropped() {
         b.ip("link show")
     );
 }
+
+/// Not a test by itself: what the next test runs without capabilities.
+#[test]
+fn try_without_capabilities() {
+    let Ok(pid) = std::env::var("NETNS_TRACE_TEST_PID") else {
+        return;
+    };
+    let other = NetNs::of_process(pid.parse().expect("a pid")).expect_err("not allowed");
+    eprintln!("{other}");
+    let own = NetNs::current().expect("our own namespace");
+    eprintln!("{}", own.run(|| ()).expect_err("not allowed"));
+}
+
+#[test]
+fn a_missing_capability_is_named() {
+    require_root!();
+    let test = TestNs::new();
+    let process = Inside::new(&test);
+    let program = std::env::current_exe().expect("this program");
+    let output = Command::new("setpriv")
+        .args(["--bounding-set", "-sys_ptrace,-sys_admin"])
+        .args(["--inh-caps", "-sys_ptrace,-sys_admin"])
+        .arg(program)
+        .args(["--exact", "try_without_capabilities", "--nocapture"])
+        .env("NETNS_TRACE_TEST_PID", process.0.id().to_string())
+        .output()
+        .expect("setpriv");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("needs CAP_SYS_PTRACE (run as root)"),
+        "{said}"
+    );
+    assert!(
+        said.contains("CAP_SYS_ADMIN is missing (run as root)"),
+        "{said}"
+    );
+}

@@ -4,7 +4,7 @@ use netns_trace::{
     netns::NetNs,
     topology::{LinkKind, PathMap, Role, TopologyError, discover, links},
 };
-use netns_trace_tests::{names::unique, namespaces::TestNs, require_root};
+use netns_trace_tests::{namespaces::TestNs, require_root};
 use serde_json::Value;
 
 fn why(map: &PathMap, role: Role) -> &str {
@@ -174,15 +174,15 @@ fn a_pair_within_one_namespace_is_found_there() {
 #[test]
 fn a_host_side_in_our_own_namespace_is_found() {
     require_root!();
-    let (ns, veth) = (TestNs::new(), unique('v'));
-    ns.ip(&format!("link add {veth} type veth peer name eth0"));
-    ns.ip(&format!("link set {veth} netns {}", std::process::id()));
-    let map = find(&ns);
-    let site = map.veth.expect("the host side");
-    assert_eq!(site.link.name, veth);
-    assert!(site.ns.is_current());
-    let own = NetNs::current().expect("our namespace");
-    assert_eq!(site.ns_label, netns_trace::netns::label_of(&own));
+    let (container, machine) = (TestNs::new(), TestNs::new());
+    container.join("eth0", &machine, "vhost");
+    let found = machine.open().run(|| {
+        let map = discover(&container.open(), "web", None).expect("the way");
+        let veth = map.veth.expect("the host side");
+        (veth.to_string(), veth.ns.is_current())
+    });
+    let expected = (format!("vhost@{}", machine.name), true);
+    assert_eq!(found.expect("entering"), expected);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! configuration. No logic.
 
 mod capture;
-
-
+mod demo;
+mod lab;
 mod logger;
 mod units;
 
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::session::Usage;
+use crate::{lab::LabError, session::Usage};
 
 /// Sees and times every packet of a container from the host.
 #[derive(Debug, Parser)]
@@ -24,8 +24,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build a lab of two containers on a bridge, send traffic, capture it, report, clean up
+    Demo(demo::DemoArgs),
     /// Capture the packets of a network namespace, as tcpdump does
-    Capture(capture::CaptureArgs),
+    Capture(Box<capture::CaptureArgs>),
+    /// Build, list and remove networks of namespaces to try things on
+    Lab(lab::LabArgs),
 }
 
 /// Runs the command line of this process. Exit status: 0 done, 1 failed, 2 usage.
@@ -33,13 +37,17 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
+        Command::Demo(args) => args.run(),
         Command::Capture(args) => args.run(),
+        Command::Lab(args) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("netns-trace: {}", message(&error));
-            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            let usage = error.is::<Usage>()
+                || error.downcast_ref::<LabError>().is_some_and(LabError::is_usage);
+            if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
