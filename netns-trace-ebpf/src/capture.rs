@@ -45,7 +45,10 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
     if counters.seen == 0 {
         // Copies: the logger keeps their addresses, and what has one is no constant any more.
         let (tap, hook, len) = (tap!(tap), hook, skb.len);
-        debug!(ctx, "tap {}, hook {}: first packet on this CPU, {} bytes", tap, hook, len);
+        debug!(
+            ctx,
+            "tap {}, hook {}: first packet on this CPU, {} bytes", tap, hook, len
+        );
     }
     counters.seen += 1;
 
@@ -109,7 +112,10 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
         counters.copy_failed += 1;
         counters.pending_drops += 1;
         let tap = tap!(tap);
-        warn!(ctx, "tap {}: a packet's bytes could not be copied: {}", tap, copied);
+        warn!(
+            ctx,
+            "tap {}: a packet's bytes could not be copied: {}", tap, copied
+        );
         return;
     }
     // SAFETY: as above.

@@ -170,7 +170,11 @@ pub struct BadRecord {
 
 impl core::fmt::Display for BadRecord {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "a ring record of {} bytes is shorter than it says", self.len)
+        write!(
+            f,
+            "a ring record of {} bytes is shorter than it says",
+            self.len
+        )
     }
 }
 
@@ -358,9 +362,8 @@ mod tests {
         let header = header();
         // SAFETY: `RecordHeader` is `repr(C)`, without padding (its size is the sum of its
         // fields' sizes), and all its bytes are initialised.
-        let memory = unsafe {
-            core::slice::from_raw_parts((&raw const header).cast::<u8>(), HEADER_LEN)
-        };
+        let memory =
+            unsafe { core::slice::from_raw_parts((&raw const header).cast::<u8>(), HEADER_LEN) };
         assert_eq!(memory, bytes_of(&header));
     }
 
@@ -417,9 +420,27 @@ mod tests {
             ("further back", Identity { place: 1, ..now }),
             ("the same tap", Identity { tap: 1, ..now }),
             ("another length", Identity { len: 99, ..now }),
-            ("other content", Identity { fingerprint: 0x1235, ..now }),
-            ("another address", Identity { skb: now.skb + 256, ..now }),
-            ("too late", Identity { time_ns: 1000 + IDENTITY_AGE_NS, ..now }),
+            (
+                "other content",
+                Identity {
+                    fingerprint: 0x1235,
+                    ..now
+                },
+            ),
+            (
+                "another address",
+                Identity {
+                    skb: now.skb + 256,
+                    ..now
+                },
+            ),
+            (
+                "too late",
+                Identity {
+                    time_ns: 1000 + IDENTITY_AGE_NS,
+                    ..now
+                },
+            ),
         ];
         for (why, other) in differing {
             assert!(!before.is(&other), "{why}");
@@ -430,7 +451,11 @@ mod tests {
     fn a_torn_slot_is_not_recognised() {
         let mut before = seen(2);
         before.packet_id = 8;
-        let now = Identity { tap: 2, place: 3, ..before };
+        let now = Identity {
+            tap: 2,
+            place: 3,
+            ..before
+        };
         assert!(!before.is(&now));
     }
 

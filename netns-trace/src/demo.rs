@@ -60,12 +60,25 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
     let (Some(a), Some(b)) = (containers.next(), containers.next()) else {
         bail!("the lab has no two containers");
     };
-    println!("A lab of its own: {} and {} on a bridge behind {}.\n", a.name, b.name,
-        lab.router().map_or("a router", |router| &router.name));
+    println!(
+        "A lab of its own: {} and {} on a bridge behind {}.\n",
+        a.name,
+        b.name,
+        lab.router().map_or("a router", |router| &router.name)
+    );
 
     let target = format!("netns:{}", a.name);
     let file_name = file.to_string_lossy().into_owned();
-    let args = ["capture", &target, "--taps", "all", "-w", &file_name, "--summary", "json"];
+    let args = [
+        "capture",
+        &target,
+        "--taps",
+        "all",
+        "-w",
+        &file_name,
+        "--summary",
+        "json",
+    ];
     let mut capture = Tool::start(&args)?;
     let mut lines = Tool::start(&["capture", &target, "--no-latency", "-c", LINES])?;
     println!("$ netns-trace {}", args[..6].join(" "));
@@ -91,10 +104,15 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
     }
     println!("\n{}", report(&summary));
     let size = fs::metadata(&file).map_or(0, |file| file.len());
-    println!("The capture is {file_name} ({:.1} MB). Open it with", size as f64 / 1e6);
+    println!(
+        "The capture is {file_name} ({:.1} MB). Open it with",
+        size as f64 / 1e6
+    );
     println!("  wireshark {file_name}");
     println!("  tcpdump -nr {file_name}");
-    println!("\nThe lab is removed. Next: netns-trace lab up, then netns-trace capture netns:lab-a");
+    println!(
+        "\nThe lab is removed. Next: netns-trace lab up, then netns-trace capture netns:lab-a"
+    );
     Ok(())
 }
 
@@ -127,7 +145,10 @@ fn folder(dir: Option<&Path>) -> Result<PathBuf> {
             }
         }
     }
-    bail!("cannot make a new directory in {}", env::temp_dir().display())
+    bail!(
+        "cannot make a new directory in {}",
+        env::temp_dir().display()
+    )
 }
 
 /// Sends the traffic; a line for each kind. None if it was interrupted.
@@ -136,7 +157,10 @@ fn send(lab: &Lab, a: &Node, b: &Node, signals: &Signals) -> Result<Option<Strin
     let (from, to) = (a.open()?, b.open()?);
     let address = |node: &Node| node.address(false).context("a node without an address");
     let tcp = traffic::tcp(&from, &to, address(b)?, TCP_BYTES, PATIENCE)?;
-    ensure!(tcp.intact, "what was sent over TCP did not arrive as it was");
+    ensure!(
+        tcp.intact,
+        "what was sent over TCP did not arrive as it was"
+    );
     let mut text = format!(
         "  TCP  {} -> {}: {:.1} MB at {:.1} Gbit/s, checksums agree\n",
         a.name,
@@ -157,8 +181,14 @@ fn send(lab: &Lab, a: &Node, b: &Node, signals: &Signals) -> Result<Option<Strin
     }
     if let Some(outside) = lab.outside() {
         let there = outside.open()?;
-        let udp =
-            traffic::udp(&from, &there, address(outside)?, OUTSIDE_DATAGRAMS, 200, PATIENCE)?;
+        let udp = traffic::udp(
+            &from,
+            &there,
+            address(outside)?,
+            OUTSIDE_DATAGRAMS,
+            200,
+            PATIENCE,
+        )?;
         text += &format!(
             "  UDP  {} -> {} (translated by the router): {} datagrams, {} answered\n",
             a.name, outside.name, udp.sent, udp.returned
@@ -171,21 +201,24 @@ fn send(lab: &Lab, a: &Node, b: &Node, signals: &Signals) -> Result<Option<Strin
 fn report(summary: &Value) -> String {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let sum = |value: &Value| -> u64 {
-        value.as_object().map_or(0, |object| object.values().map(number).sum())
+        value
+            .as_object()
+            .map_or(0, |object| object.values().map(number).sum())
     };
     let mut text = format!(
-        "{:<18} {:<4} {:>9} {:>9} {:>8} {:>5}\n",
-        "tap", "way", "received", "captured", "dropped", "lost"
+        "{:<18} {:<4} {:>9} {:>9} {:>8} {:>5} {:>10}\n",
+        "tap", "way", "received", "captured", "dropped", "lost", "after end"
     );
     for tap in summary["taps"].as_array().into_iter().flatten() {
         text += &format!(
-            "{:<18} {:<4} {:>9} {:>9} {:>8} {:>5}\n",
+            "{:<18} {:<4} {:>9} {:>9} {:>8} {:>5} {:>10}\n",
             tap["ifname"].as_str().unwrap_or("?"),
             tap["direction"].as_str().unwrap_or("?"),
             number(&tap["received"]),
             number(&tap["captured"]),
             sum(&tap["dropped"]),
-            sum(&tap["lost"])
+            sum(&tap["lost"]),
+            number(&tap["discarded"])
         );
     }
     text += &format!(
@@ -210,7 +243,11 @@ impl Tool {
     fn start(args: &[&str]) -> Result<Self> {
         let program = env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         // SAFETY: prctl may be called between fork and exec.
         unsafe {
             command.pre_exec(|| set_pdeathsig(Signal::SIGTERM).map_err(Into::into));
@@ -234,7 +271,10 @@ impl Tool {
 
     fn wait_for(&mut self, text: &str) -> Result<String> {
         let end = Instant::now() + PATIENCE;
-        while let Ok(line) = self.said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self
+            .said
+            .recv_timeout(end.saturating_duration_since(Instant::now()))
+        {
             let found = line.contains(text);
             self.heard.push(line.clone());
             if found {
@@ -266,7 +306,8 @@ impl Tool {
         self.output()?;
         self.heard.extend(self.said.iter());
         let line = self.heard.iter().rev().find(|line| line.starts_with('{'));
-        let line = line.with_context(|| format!("the capture failed: {}", self.heard.join("; ")))?;
+        let line =
+            line.with_context(|| format!("the capture failed: {}", self.heard.join("; ")))?;
         serde_json::from_str(line).context("the capture's summary is damaged")
     }
 }

@@ -68,22 +68,40 @@ impl Bed {
         bed.in_ns("r", "ip", &["link", "add", "br0", "type", "bridge"]);
         bed.in_ns("r", "ip", &["link", "set", "br0", "up"]);
         bed.in_ns("r", "ip", &["addr", "add", "10.9.0.1/24", "dev", "br0"]);
-        bed.in_ns("r", "ip", &["-6", "addr", "add", "fd09::1/64", "dev", "br0", "nodad"]);
+        bed.in_ns(
+            "r",
+            "ip",
+            &["-6", "addr", "add", "fd09::1/64", "dev", "br0", "nodad"],
+        );
         for (name, last) in [("a", 2), ("b", 3)] {
             bed.add_namespace(name);
             let (host, ns) = (format!("v{name}"), bed.name(name));
             bed.in_ns(
                 "r",
                 "ip",
-                &["link", "add", &host, "type", "veth", "peer", "name", "eth0", "netns", &ns],
+                &[
+                    "link", "add", &host, "type", "veth", "peer", "name", "eth0", "netns", &ns,
+                ],
             );
             bed.in_ns("r", "ip", &["link", "set", &host, "master", "br0", "up"]);
             bed.in_ns(name, "ip", &["link", "set", "eth0", "up"]);
-            bed.in_ns(name, "ip", &["addr", "add", &format!("10.9.0.{last}/24"), "dev", "eth0"]);
             bed.in_ns(
                 name,
                 "ip",
-                &["-6", "addr", "add", &format!("fd09::{last}/64"), "dev", "eth0", "nodad"],
+                &["addr", "add", &format!("10.9.0.{last}/24"), "dev", "eth0"],
+            );
+            bed.in_ns(
+                name,
+                "ip",
+                &[
+                    "-6",
+                    "addr",
+                    "add",
+                    &format!("fd09::{last}/64"),
+                    "dev",
+                    "eth0",
+                    "nodad",
+                ],
             );
             bed.in_ns(name, "ip", &["route", "add", "default", "via", "10.9.0.1"]);
         }
@@ -168,7 +186,11 @@ impl Bed {
     pub fn counters(&self, name: &str, interface: &str) -> (u64, u64) {
         let text = self.in_ns(name, "ip", &["-s", "-j", "link", "show", "dev", interface]);
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let packets = |way: &str| json[0]["stats64"][way]["packets"].as_u64().expect("a count");
+        let packets = |way: &str| {
+            json[0]["stats64"][way]["packets"]
+                .as_u64()
+                .expect("a count")
+        };
         (packets("rx"), packets("tx"))
     }
 
@@ -181,7 +203,9 @@ impl Bed {
     pub fn tcx(&self, name: &str, interface: &str) -> [Vec<u32>; 2] {
         let ns = netns_trace::netns::NetNs::open(&self.path(name)).expect("the namespace");
         let ask = || crate::tcx::HOOKS.map(|hook| crate::tcx::programs(interface, hook));
-        ns.run(ask).expect("entered").map(|ids| ids.expect("the kernel tells"))
+        ns.run(ask)
+            .expect("entered")
+            .map(|ids| ids.expect("the kernel tells"))
     }
 
     /// Sends link-layer frames from an interface, as they are.
@@ -191,7 +215,9 @@ impl Bed {
     /// If one cannot be sent.
     pub fn send_frames(&self, name: &str, interface: &str, frames: &[Vec<u8>]) {
         let ns = netns_trace::netns::NetNs::open(&self.path(name)).expect("the namespace");
-        ns.run(|| crate::raw::send(interface, frames)).expect("entered").expect("sent");
+        ns.run(|| crate::raw::send(interface, frames))
+            .expect("entered")
+            .expect("sent");
     }
 }
 

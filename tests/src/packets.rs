@@ -19,8 +19,19 @@ pub struct Packet {
 
 impl std::fmt::Debug for Packet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let head: String = self.data.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
-        write!(f, "{} ns, {} of {} bytes: {head}", self.time_ns, self.data.len(), self.len)
+        let head: String = self
+            .data
+            .iter()
+            .take(64)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        write!(
+            f,
+            "{} ns, {} of {} bytes: {head}",
+            self.time_ns,
+            self.data.len(),
+            self.len
+        )
     }
 }
 
@@ -38,7 +49,9 @@ pub fn read(path: &Path) -> Vec<Packet> {
         .output()
         .expect("tcpdump runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    let complaint = said.lines().find(|line| !line.starts_with("reading from file"));
+    let complaint = said
+        .lines()
+        .find(|line| !line.starts_with("reading from file"));
     assert!(
         output.status.success() && complaint.is_none(),
         "tcpdump -r {}: {} {said}",
@@ -103,7 +116,11 @@ pub fn assert_same(ours: &[Packet], theirs: &[Packet], what: &str) {
             "{what}: packet {n} is {apart} ns apart\n ours:   {our:?}\n theirs: {their:?}"
         );
     }
-    let longer = if ours.len() > theirs.len() { ours } else { theirs };
+    let longer = if ours.len() > theirs.len() {
+        ours
+    } else {
+        theirs
+    };
     assert_eq!(
         ours.len(),
         theirs.len(),

@@ -13,7 +13,12 @@ use nix::{
 ///
 /// What the kernel says.
 pub fn send(interface: &str, frames: &[Vec<u8>]) -> io::Result<()> {
-    let fd = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+    let fd = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
     let index = if_nametoindex(interface)?;
     for frame in frames {
         // SAFETY: all-zero bytes are a valid `sockaddr_ll`.
@@ -65,7 +70,10 @@ pub fn frame(tag: Option<(u16, u16)>, number: u32, len: usize) -> Vec<u8> {
 pub fn open_tun(name: &str) -> io::Result<std::fs::File> {
     const TUNSETIFF: libc::Ioctl = 0x4004_54ca;
     const IFF_TUN_NO_PI: libc::c_short = 0x1001;
-    let file = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/net/tun")?;
     // SAFETY: all-zero bytes are a valid `ifreq`.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {

@@ -46,12 +46,22 @@ pub fn programs(interface: &str, attach_type: u32) -> io::Result<Vec<u32>> {
         revision: 0,
     };
     // SAFETY: a live struct with its size, and a live array with its length in it.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut query,
+            size_of::<Query>(),
+        )
+    };
     if result < 0 {
         let why = io::Error::last_os_error();
         // A kernel before 6.6 has none.
-        return if why.raw_os_error() == Some(libc::EINVAL) { Ok(Vec::new()) } else { Err(why) };
+        return if why.raw_os_error() == Some(libc::EINVAL) {
+            Ok(Vec::new())
+        } else {
+            Err(why)
+        };
     }
     Ok(ids[..query.count as usize].to_vec())
 }

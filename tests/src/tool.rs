@@ -149,7 +149,10 @@ impl Running {
                         RecvTimeoutError::Timeout => "takes too long",
                         RecvTimeoutError::Disconnected => "ended",
                     };
-                    panic!("it {why} without saying {text:?}; it said: {:#?}", self.said);
+                    panic!(
+                        "it {why} without saying {text:?}; it said: {:#?}",
+                        self.said
+                    );
                 }
             }
         }
@@ -244,8 +247,16 @@ impl Witness {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={}", ns.display()))
-            .args(["tcpdump", "-n", "-i", interface, "-Q", direction, "-B", "131072", "-U"])
-            .args(["--immediate-mode", "--time-stamp-precision=nano", "-Z", "root", "-w"])
+            .args([
+                "tcpdump", "-n", "-i", interface, "-Q", direction, "-B", "131072", "-U",
+            ])
+            .args([
+                "--immediate-mode",
+                "--time-stamp-precision=nano",
+                "-Z",
+                "root",
+                "-w",
+            ])
             .arg(&file)
             .stdin(Stdio::null());
         let mut running = Running::start(command);
@@ -266,7 +277,10 @@ impl Witness {
             if let Some(packets) = packets::between(&packets::read_own_pcap(&self.file), from, to) {
                 break packets;
             }
-            assert!(Instant::now() < end, "tcpdump has not seen the markers {from} and {to}");
+            assert!(
+                Instant::now() < end,
+                "tcpdump has not seen the markers {from} and {to}"
+            );
             std::thread::sleep(Duration::from_millis(20));
         };
         let done = self.running.stop();
@@ -294,7 +308,11 @@ impl Witness {
             seen = now;
         }
         let done = self.running.stop();
-        assert!(done.stderr.contains("0 packets dropped by kernel"), "{}", done.stderr);
+        assert!(
+            done.stderr.contains("0 packets dropped by kernel"),
+            "{}",
+            done.stderr
+        );
         packets::read_own_pcap(&self.file)
     }
 }

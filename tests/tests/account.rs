@@ -24,11 +24,18 @@ fn summary(done: &Done) -> Value {
 }
 
 fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("a number, not {value}"))
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("a number, not {value}"))
 }
 
 fn sum(value: &Value) -> u64 {
-    value.as_object().expect("an object").values().map(number).sum()
+    value
+        .as_object()
+        .expect("an object")
+        .values()
+        .map(number)
+        .sum()
 }
 
 /// `received = captured + dropped + lost + discarded` for every tap and direction.
@@ -44,14 +51,18 @@ fn assert_balanced(summary: &Value) {
 
 fn received(summary: &Value, direction: &str) -> u64 {
     let taps = summary["taps"].as_array().expect("taps");
-    taps.iter().filter(|tap| tap["direction"] == direction).map(|tap| number(&tap["received"])).sum()
+    taps.iter()
+        .filter(|tap| tap["direction"] == direction)
+        .map(|tap| number(&tap["received"]))
+        .sum()
 }
 
 /// Sends frames in bursts from `a`.
 fn flood(bed: &Bed, frames: u32, len: usize) {
     for start in (0..frames).step_by(500) {
-        let burst: Vec<Vec<u8>> =
-            (start..(start + 500).min(frames)).map(|n| frame(None, n, len)).collect();
+        let burst: Vec<Vec<u8>> = (start..(start + 500).min(frames))
+            .map(|n| frame(None, n, len))
+            .collect();
         bed.send_frames("a", "eth0", &burst);
     }
 }
@@ -77,7 +88,11 @@ fn a_ring_that_runs_over_loses_what_it_says() {
     assert_balanced(&summary);
     let dropped = number(&summary["dropped"]);
     assert!(dropped > 3500, "{summary}");
-    assert_eq!(received(&summary, "out"), after.1 - before.1, "the interface's own count: {summary}");
+    assert_eq!(
+        received(&summary, "out"),
+        after.1 - before.1,
+        "the interface's own count: {summary}"
+    );
     let in_file = packets::read(&file).len() as u64;
     assert_eq!(in_file, number(&summary["captured"]));
     // The file says the same: drop counts of the packets and the statistics block.
@@ -94,7 +109,10 @@ fn a_ring_that_runs_over_loses_what_it_says() {
     assert_eq!(statistics.dropped, dropped);
     assert_eq!(statistics.captured, in_file);
     assert_eq!(statistics.received, number(&summary["received"]));
-    assert!(counts <= dropped && counts > 0, "{counts} of {dropped} told by packets");
+    assert!(
+        counts <= dropped && counts > 0,
+        "{counts} of {dropped} told by packets"
+    );
 }
 
 struct Statistics {
@@ -155,7 +173,10 @@ fn nothing_is_lost_without_need_and_the_counters_agree() {
     assert_eq!(number(&summary["dropped"]), 0, "{summary}");
     assert_eq!(received(&summary, "out"), after.1 - before.1);
     assert_eq!(received(&summary, "in"), after.0 - before.0);
-    assert_eq!(packets::read(&file).len() as u64, number(&summary["captured"]));
+    assert_eq!(
+        packets::read(&file).len() as u64,
+        number(&summary["captured"])
+    );
     let statistics = statistics(&file);
     assert_eq!(statistics.captured, number(&summary["captured"]));
     let now = std::time::SystemTime::now()
@@ -163,7 +184,10 @@ fn nothing_is_lost_without_need_and_the_counters_agree() {
         .expect("after 1970")
         .as_nanos() as u64;
     assert!(statistics.start_ns < statistics.end_ns && statistics.end_ns < now);
-    assert!(now - statistics.start_ns < 120_000_000_000, "started within the last minutes");
+    assert!(
+        now - statistics.start_ns < 120_000_000_000,
+        "started within the last minutes"
+    );
 }
 
 #[test]
@@ -172,7 +196,15 @@ fn a_count_discards_and_does_not_drop() {
     let file = bed.file("count.pcapng");
     let target = bed.target("a");
     let name = file.to_str().expect("a path").to_owned();
-    let mut args = vec![target.as_str(), "-c", "10", "--buffer", "64K", "--summary", "json"];
+    let mut args = vec![
+        target.as_str(),
+        "-c",
+        "10",
+        "--buffer",
+        "64K",
+        "--summary",
+        "json",
+    ];
     args.extend(["-w", &name]);
     let capture = Running::capture(args);
     flood(&bed, 3000, 300);
@@ -192,7 +224,14 @@ fn a_full_device_is_told_and_the_file_stays_whole() {
     fs::create_dir(&folder).expect("a folder");
     netns_trace_tests::bed::must(
         "mount",
-        &["-t", "tmpfs", "-o", "size=1m", "none", folder.to_str().expect("a path")],
+        &[
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=1m",
+            "none",
+            folder.to_str().expect("a path"),
+        ],
     );
     let _unmount = Unmount(folder.clone());
     let file = folder.join("full.pcapng");
@@ -217,7 +256,10 @@ fn a_full_device_is_told_and_the_file_stays_whole() {
         .filter_map(|tap| tap["lost"]["no_space"].as_u64())
         .sum();
     assert!(lost > 0, "{summary}");
-    assert_eq!(packets::read(&file).len() as u64, number(&summary["captured"]));
+    assert_eq!(
+        packets::read(&file).len() as u64,
+        number(&summary["captured"])
+    );
 }
 
 struct Unmount(std::path::PathBuf);
@@ -249,8 +291,16 @@ fn a_closed_pipe_ends_it_without_an_error() {
 #[test]
 fn a_reader_that_stops_reading_does_not_keep_it_from_ending() {
     let bed = Bed::bridge();
-    let mut command =
-        netns_trace(["capture", &bed.target("a"), "--summary", "json", "-w", "-", "--buffer", "1M"]);
+    let mut command = netns_trace([
+        "capture",
+        &bed.target("a"),
+        "--summary",
+        "json",
+        "-w",
+        "-",
+        "--buffer",
+        "1M",
+    ]);
     command.stdout(Stdio::piped());
     let mut capture = Running::start(command);
     capture.wait_for("listening on");
@@ -275,14 +325,18 @@ fn a_reader_that_stops_reading_does_not_keep_it_from_ending() {
     let file = bed.file("late.pcapng");
     let whole = whole_blocks(&got);
     fs::write(&file, &got[..whole]).expect("written");
-    assert_eq!(packets::read(&file).len() as u64, number(&summary["captured"]));
+    assert_eq!(
+        packets::read(&file).len() as u64,
+        number(&summary["captured"])
+    );
 }
 
 /// How many bytes of a pcapng stream are whole blocks.
 fn whole_blocks(bytes: &[u8]) -> usize {
     let mut at = 0;
     while at + 8 <= bytes.len() {
-        let length = u32::from_ne_bytes(bytes[at + 4..at + 8].try_into().expect("4 bytes")) as usize;
+        let length =
+            u32::from_ne_bytes(bytes[at + 4..at + 8].try_into().expect("4 bytes")) as usize;
         if at + length > bytes.len() {
             break;
         }

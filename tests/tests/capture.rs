@@ -44,7 +44,10 @@ fn compare(bed: &Bed, extra: &[&str], traffic: impl FnOnce(&Bed)) -> (Vec<Packet
         let theirs = witness.between(FROM, TO);
         let done = ours.stop();
         assert!(done.status.success(), "{done:?}");
-        assert!(done.stderr.contains("\n0 packets dropped by kernel"), "{done:?}");
+        assert!(
+            done.stderr.contains("\n0 packets dropped by kernel"),
+            "{done:?}"
+        );
         let ours = packets::between(&packets::read(&file), FROM, TO).expect("both markers");
         assert_same(&ours, &theirs, direction);
         seen.push(ours);
@@ -97,11 +100,18 @@ fn ping_and_arp() {
     let bed = Bed::bridge();
     let (received, sent) = compare(&bed, &[], |bed| {
         bed.in_ns("a", "ip", &["neigh", "flush", "all"]);
-        bed.in_ns("a", "ping", &["-c", "20", "-i", "0.01", "-s", "1400", "10.9.0.3"]);
+        bed.in_ns(
+            "a",
+            "ping",
+            &["-c", "20", "-i", "0.01", "-s", "1400", "10.9.0.3"],
+        );
     });
     assert_eq!(count(&sent, |data| ether_type(data) == 0x0800), 20);
     assert_eq!(count(&received, |data| ether_type(data) == 0x0800), 20);
-    assert!(count(&sent, |data| ether_type(data) == 0x0806) >= 1, "an ARP request");
+    assert!(
+        count(&sent, |data| ether_type(data) == 0x0806) >= 1,
+        "an ARP request"
+    );
 }
 
 #[test]
@@ -128,12 +138,24 @@ fn multicast_and_broadcast() {
             let shell = format!("echo hello | socat -u - '{target}'");
             bed.in_ns("a", "sh", &["-c", &shell]);
         }
-        bed.in_ns("b", "sh", &["-c", "echo hi | socat -u - UDP4-DATAGRAM:10.9.0.255:9999,broadcast"]);
+        bed.in_ns(
+            "b",
+            "sh",
+            &[
+                "-c",
+                "echo hi | socat -u - UDP4-DATAGRAM:10.9.0.255:9999,broadcast",
+            ],
+        );
     });
     let hello = |data: &[u8]| data.windows(6).any(|bytes| bytes == b"hello\n");
     assert_eq!(count(&sent, hello), 3);
     assert_eq!(count(&received, hello), 0, "no copy of our own");
-    assert_eq!(count(&received, |data| data.windows(3).any(|bytes| bytes == b"hi\n")), 1);
+    assert_eq!(
+        count(&received, |data| data
+            .windows(3)
+            .any(|bytes| bytes == b"hi\n")),
+        1
+    );
 }
 
 #[test]
@@ -145,7 +167,10 @@ fn tcp_with_segmentation_offload() {
     let bytes: usize = sent.iter().map(|packet| packet.data.len()).sum();
     assert!(bytes > 8 << 20, "{bytes}");
     let largest = sent.iter().map(|packet| packet.len).max().expect("packets");
-    assert!(largest > 20_000, "packets of many segments, {largest} bytes at most");
+    assert!(
+        largest > 20_000,
+        "packets of many segments, {largest} bytes at most"
+    );
     assert!(!received.is_empty());
 }
 
@@ -167,11 +192,23 @@ fn udp_and_fragments() {
 #[test]
 fn jumbo_frames() {
     let bed = Bed::bridge();
-    for (ns, device) in [("r", "br0"), ("r", "va"), ("r", "vb"), ("a", "eth0"), ("b", "eth0")] {
+    for (ns, device) in [
+        ("r", "br0"),
+        ("r", "va"),
+        ("r", "vb"),
+        ("a", "eth0"),
+        ("b", "eth0"),
+    ] {
         bed.in_ns(ns, "ip", &["link", "set", device, "mtu", "9000"]);
     }
     let (received, sent) = compare(&bed, &[], |bed| {
-        bed.in_ns("a", "ping", &["-c", "5", "-i", "0.01", "-M", "do", "-s", "8900", "10.9.0.3"]);
+        bed.in_ns(
+            "a",
+            "ping",
+            &[
+                "-c", "5", "-i", "0.01", "-M", "do", "-s", "8900", "10.9.0.3",
+            ],
+        );
     });
     for packets in [received, sent] {
         assert_eq!(count(&packets, |data| data.len() == 8942), 5);
@@ -183,7 +220,13 @@ fn jumbo_frames() {
 fn vlan_tags_are_put_back() {
     let bed = Bed::bridge();
     let tagged: Vec<Vec<u8>> = (0..20)
-        .map(|n| frame(Some((0x8100, 0x6000 | (100 + n as u16))), n, 64 + 60 * n as usize))
+        .map(|n| {
+            frame(
+                Some((0x8100, 0x6000 | (100 + n as u16))),
+                n,
+                64 + 60 * n as usize,
+            )
+        })
         .chain((0..5).map(|n| frame(Some((0x88a8, 7)), n, 300)))
         .chain((0..5).map(|n| frame(Some((0x8100, 0)), n, 300)))
         .collect();
@@ -206,17 +249,35 @@ fn cut_to_a_snapshot_length() {
     let bed = Bed::bridge();
     let file = bed.file("cut.pcap");
     let target = bed.target("a");
-    let ours = Running::capture([target.as_str(), "-s", "68", "-w", file.to_str().expect("a path")]);
-    bed.in_ns("a", "ping", &["-c", "3", "-i", "0.01", "-s", "1000", "10.9.0.3"]);
+    let ours = Running::capture([
+        target.as_str(),
+        "-s",
+        "68",
+        "-w",
+        file.to_str().expect("a path"),
+    ]);
+    bed.in_ns(
+        "a",
+        "ping",
+        &["-c", "3", "-i", "0.01", "-s", "1000", "10.9.0.3"],
+    );
     bed.send_frames("r", "va", &[frame(Some((0x8100, 5)), 1, 200)]);
     let done = ours.stop();
     assert!(done.status.success(), "{done:?}");
     let packets = packets::read(&file);
     let pings = packets.iter().filter(|packet| packet.len == 1042).count();
     assert_eq!(pings, 6, "{packets:?}");
-    assert!(packets.iter().all(|packet| packet.data.len() == packet.len.min(68) as usize));
+    assert!(
+        packets
+            .iter()
+            .all(|packet| packet.data.len() == packet.len.min(68) as usize)
+    );
     // The tag counts, as it does for tcpdump.
-    assert!(packets.iter().any(|packet| packet.len == 200 && packet.data.len() == 68));
+    assert!(
+        packets
+            .iter()
+            .any(|packet| packet.len == 200 && packet.data.len() == 68)
+    );
 }
 
 /// A tun device has no link-layer header: its packets start with the IP header.
@@ -235,10 +296,18 @@ fn a_tun_device_is_raw_ip() {
     let witness = Witness::start(&bed.path("t"), "tun0", "inout", bed.file("theirs.pcap"));
     let file = bed.file("ours.pcapng");
     let target = bed.target("t");
-    let ours =
-        Running::capture([target.as_str(), "-i", "tun0", "-w", file.to_str().expect("a path")]);
-    let ping = bed.command("t", "ping").args(["-c", "4", "-i", "0.05", "-W", "1", "10.77.0.9"])
-        .stdout(Stdio::null()).status();
+    let ours = Running::capture([
+        target.as_str(),
+        "-i",
+        "tun0",
+        "-w",
+        file.to_str().expect("a path"),
+    ]);
+    let ping = bed
+        .command("t", "ping")
+        .args(["-c", "4", "-i", "0.05", "-W", "1", "10.77.0.9"])
+        .stdout(Stdio::null())
+        .status();
     assert!(ping.is_ok(), "ping runs; nobody answers");
     drop(reader);
     let done = ours.stop();
@@ -258,7 +327,13 @@ fn loopback_shows_each_packet_once() {
     let witness = Witness::start(&bed.path("l"), "lo", "inout", bed.file("theirs.pcap"));
     let file = bed.file("ours.pcapng");
     let target = bed.target("l");
-    let ours = Running::capture([target.as_str(), "-i", "lo", "-w", file.to_str().expect("a path")]);
+    let ours = Running::capture([
+        target.as_str(),
+        "-i",
+        "lo",
+        "-w",
+        file.to_str().expect("a path"),
+    ]);
     bed.in_ns("l", "ping", &["-c", "10", "-i", "0.01", "127.0.0.1"]);
     let done = ours.stop();
     assert!(done.status.success(), "{done:?}");
@@ -278,13 +353,31 @@ fn wiresharks_tools_read_it() {
     transfer(&bed, "TCP-LISTEN:7003", "TCP:10.9.0.3:7003", 1 << 20);
     let done = ours.stop();
     assert!(done.status.success(), "{done:?}");
-    let capinfos = Command::new("capinfos").arg(name).output().expect("capinfos runs");
-    assert!(capinfos.status.success() && capinfos.stderr.is_empty(), "{capinfos:?}");
+    let capinfos = Command::new("capinfos")
+        .arg(name)
+        .output()
+        .expect("capinfos runs");
+    assert!(
+        capinfos.status.success() && capinfos.stderr.is_empty(),
+        "{capinfos:?}"
+    );
     let text = String::from_utf8_lossy(&capinfos.stdout).into_owned();
     assert!(text.contains("Number of interfaces in file: 2"), "{text}");
-    assert!(text.contains(&format!("Name = eth0@{}", bed.name("a"))), "{text}");
+    assert!(
+        text.contains(&format!("Name = eth0@{}", bed.name("a"))),
+        "{text}"
+    );
     let tshark = Command::new("tshark")
-        .args(["-r", name, "-T", "fields", "-e", "frame.interface_id", "-e", "frame.packet_id"])
+        .args([
+            "-r",
+            name,
+            "-T",
+            "fields",
+            "-e",
+            "frame.interface_id",
+            "-e",
+            "frame.packet_id",
+        ])
         .args(["-e", "frame.packet_flags_direction", "-e", "frame.len"])
         .output()
         .expect("tshark runs");
@@ -295,16 +388,23 @@ fn wiresharks_tools_read_it() {
     let mut pairs = 0;
     for line in text.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [interface, id, direction, len] = fields[..] else { panic!("{line}") };
+        let [interface, id, direction, len] = fields[..] else {
+            panic!("{line}")
+        };
         assert!(!id.is_empty(), "every packet has an id: {line}");
-        if let Some((other, way, length)) =
-            inside.insert(id.to_owned(), (interface.to_owned(), direction.to_owned(), len.to_owned()))
-        {
+        if let Some((other, way, length)) = inside.insert(
+            id.to_owned(),
+            (interface.to_owned(), direction.to_owned(), len.to_owned()),
+        ) {
             assert_ne!(other, interface, "one id, two packets at one tap: {line}");
             assert_ne!(way, direction, "{line}");
             assert_eq!(length, len, "{line}");
             pairs += 1;
         }
     }
-    assert!(pairs * 2 + 8 >= text.lines().count(), "{pairs} pairs in {} lines", text.lines().count());
+    assert!(
+        pairs * 2 + 8 >= text.lines().count(),
+        "{pairs} pairs in {} lines",
+        text.lines().count()
+    );
 }

@@ -16,14 +16,20 @@ use nix::sys::signal::Signal;
 /// What is attached to an interface, as foreign eyes see it; empty if nothing is.
 fn left_behind(bed: &Bed, ns: &str, interface: &str) -> String {
     let mut left = bed.in_ns(ns, "tc", &["qdisc", "show", "dev", interface]);
-    left = left.lines().filter(|line| line.contains("clsact")).collect();
+    left = left
+        .lines()
+        .filter(|line| line.contains("clsact"))
+        .collect();
     for hook in ["ingress", "egress"] {
         if !left.is_empty() {
             left += &bed.in_ns(ns, "tc", &["filter", "show", "dev", interface, hook]);
         }
     }
     for ids in bed.tcx(ns, interface) {
-        left += &ids.iter().map(|id| format!(" tcx {id}")).collect::<String>();
+        left += &ids
+            .iter()
+            .map(|id| format!(" tcx {id}"))
+            .collect::<String>();
     }
     left
 }
@@ -35,7 +41,8 @@ fn assert_nothing_left(bed: &Bed) {
 }
 
 fn ping(bed: &Bed, count: &str) {
-    bed.in_ns("a", "ping", &["-c", count, "-i", "0.005", "10.9.0.3"]);
+    let said = bed.in_ns("a", "ping", &["-c", count, "-i", "0.005", "10.9.0.3"]);
+    assert!(said.contains(" 0% packet loss"), "{said}");
 }
 
 #[test]
@@ -48,7 +55,13 @@ fn on_each_signal_also_an_ignored_one() {
         command
             .args(["-c", "trap '' INT; exec \"$@\"", "sh"])
             .arg(netns_trace_tests::tool::binary())
-            .args(["capture", &bed.target("a"), "--taps", "inside,veth,bridge", "-w"])
+            .args([
+                "capture",
+                &bed.target("a"),
+                "--taps",
+                "inside,veth,bridge",
+                "-w",
+            ])
             .arg(&file)
             .stdin(Stdio::null());
         let mut capture = Running::start(command);
@@ -73,7 +86,10 @@ fn after_a_time_or_a_count() {
     let done = capture.wait();
     assert!(done.status.success(), "{done:?}");
     let took = start.elapsed();
-    assert!(took > Duration::from_millis(700) && took < Duration::from_secs(5), "{took:?}");
+    assert!(
+        took > Duration::from_millis(700) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
     let capture = Running::capture([bed.target("a").as_str(), "-c", "1", "-w", name]);
     ping(&bed, "3");
     let done = capture.wait();
@@ -89,7 +105,11 @@ fn sigusr1_prints_the_counts() {
     ping(&bed, "10");
     capture.signal(Signal::SIGUSR1);
     let line = capture.wait_for("packets captured");
-    let count: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a count");
+    let count: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("a count");
     assert!(count >= 20, "{line}");
     assert!(capture.stop().status.success());
 }
@@ -102,6 +122,9 @@ fn when_the_namespace_goes_and_it_goes_at_once() {
         let file = bed.file("gone.pcapng");
         let name = file.to_str().expect("a path").to_owned();
         let target = bed.target("a");
+        let inode = netns_trace::netns::NetNs::open(&bed.path("a"))
+            .expect("the namespace")
+            .inode();
         let capture = Running::capture([target.as_str(), "--attach", method, "-w", &name]);
         ping(&bed, "5");
         // The taps behind have time to come up; their namespace must be let go too.
@@ -109,13 +132,25 @@ fn when_the_namespace_goes_and_it_goes_at_once() {
         bed.remove("a");
         let start = Instant::now();
         while bed.in_ns("r", "ip", &["-br", "link"]).contains("va@") {
-            assert!(start.elapsed() < Duration::from_secs(1), "{method}: its veth is still there");
+            assert!(
+                start.elapsed() < Duration::from_secs(1),
+                "{method}: its veth is still there"
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
         let done = capture.wait();
         assert!(done.status.success(), "{method}: {done:?}");
         assert!(done.stderr.contains("is gone"), "{method}: {done:?}");
         assert!(packets::read(&file).len() >= 10, "{method}");
+        let mark = format!("/run/netns-trace/qdiscs/{inode}-");
+        let marks = std::fs::read_dir("/run/netns-trace/qdiscs")
+            .into_iter()
+            .flatten()
+            .flatten();
+        for left in marks {
+            let left = left.path().to_string_lossy().into_owned();
+            assert!(!left.starts_with(&mark), "{left}");
+        }
     }
 }
 
@@ -167,9 +202,16 @@ fn by_sigkill_with_clsact_the_next_start_sweeps() {
     assert!(std::fs::exists(&list).expect("looked"), "its list is left");
     assert_ne!(left_behind(&bed, "a", "eth0"), "", "its filters are left");
     assert_ne!(left_behind(&bed, "r", "va"), "", "its filters are left");
-    let done = netns_trace(["capture", &bed.target("b"), "--duration", "100ms", "-w", "/dev/null"])
-        .output()
-        .expect("it runs");
+    let done = netns_trace([
+        "capture",
+        &bed.target("b"),
+        "--duration",
+        "100ms",
+        "-w",
+        "/dev/null",
+    ])
+    .output()
+    .expect("it runs");
     assert!(done.status.success(), "{done:?}");
     assert!(!std::fs::exists(&list).expect("looked"), "its list is gone");
     assert_nothing_left(&bed);
@@ -180,18 +222,31 @@ fn by_sigkill_with_clsact_the_next_start_sweeps() {
 fn with_clsact_what_others_added_stays() {
     let bed = Bed::bridge();
     bed.in_ns("a", "tc", &["qdisc", "add", "dev", "eth0", "clsact"]);
-    let mut theirs: Vec<&str> = "filter add dev eth0 ingress prio 7 bpf bytecode".split(' ').collect();
+    let mut theirs: Vec<&str> = "filter add dev eth0 ingress prio 7 bpf bytecode"
+        .split(' ')
+        .collect();
     theirs.push("1,6 0 0 0,");
     bed.in_ns("a", "tc", &theirs);
     let before = bed.in_ns("a", "tc", &["filter", "show", "dev", "eth0", "ingress"]);
-    let capture =
-        Running::capture([bed.target("a").as_str(), "--attach", "clsact", "-w", "/dev/null"]);
+    let capture = Running::capture([
+        bed.target("a").as_str(),
+        "--attach",
+        "clsact",
+        "-w",
+        "/dev/null",
+    ]);
     let during = bed.in_ns("a", "tc", &["filter", "show", "dev", "eth0", "ingress"]);
     assert!(during.contains("netns_trace_in"), "{during}");
     ping(&bed, "3");
     assert!(capture.stop().status.success());
-    assert_eq!(bed.in_ns("a", "tc", &["filter", "show", "dev", "eth0", "ingress"]), before);
-    assert!(bed.in_ns("a", "tc", &["qdisc", "show", "dev", "eth0"]).contains("clsact"));
+    assert_eq!(
+        bed.in_ns("a", "tc", &["filter", "show", "dev", "eth0", "ingress"]),
+        before
+    );
+    assert!(
+        bed.in_ns("a", "tc", &["qdisc", "show", "dev", "eth0"])
+            .contains("clsact")
+    );
     assert_eq!(left_behind(&bed, "r", "va"), "");
 }
 
@@ -216,9 +271,17 @@ fn two_at_once_on_one_target_do_not_disturb_each_other() {
         assert!(done.status.success(), "{method}: {done:?}");
         let pings = |n: usize| {
             let packets = packets::read(&files[n]);
-            packets.iter().filter(|packet| packet.data.len() == 98).count()
+            packets
+                .iter()
+                .filter(|packet| packet.data.len() == 98)
+                .count()
         };
-        assert_eq!((pings(0), pings(1)), (20, 40), "{method}");
+        assert_eq!(
+            (pings(0), pings(1)),
+            (20, 40),
+            "{method}: {done:?}, {:?}",
+            bed.counters("a", "eth0")
+        );
         assert_nothing_left(&bed);
     }
 }

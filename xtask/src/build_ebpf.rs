@@ -21,7 +21,7 @@ const LINKER_VERSION: &str = "0.10.3";
 
 /// What `cargo xtask build-ebpf` takes.
 #[derive(clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Change nothing; fail if the committed object does not belong to the sources
     #[arg(long)]
     check: bool,
@@ -31,7 +31,7 @@ pub struct Options {
 }
 
 /// Builds or checks.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("xtask lies in the workspace")?;
@@ -95,7 +95,10 @@ fn check(root: &Path, object: &Path, origin: &Path) -> Result<()> {
             return Ok(());
         }
     };
-    let here = (toolchain.compiler.as_str(), toolchain.linker_version.as_str());
+    let here = (
+        toolchain.compiler.as_str(),
+        toolchain.linker_version.as_str(),
+    );
     if here != (recorded("compiler")?, recorded("linker")?) {
         println!(
             "not rebuilt for comparison: it was built with {} and {}, here are {} and {}",
@@ -142,7 +145,9 @@ impl Toolchain {
                 let (Some(sysroot), Some(compiler)) = (sysroot(&rustc), version_of(&rustc)) else {
                     continue;
                 };
-                let has = sysroot.join("lib/rustlib").join(if prebuilt { TARGET } else { "src" });
+                let has = sysroot
+                    .join("lib/rustlib")
+                    .join(if prebuilt { TARGET } else { "src" });
                 if has.is_dir() && version_of(&cargo).is_some() {
                     return Ok(Self {
                         cargo,
@@ -173,12 +178,22 @@ impl Toolchain {
             format!("--remap-path-prefix={}=/netns-trace", root.display()),
         ];
         if let Some(cargo_home) = cargo_home() {
-            flags.push(format!("--remap-path-prefix={}=/cargo", cargo_home.display()));
+            flags.push(format!(
+                "--remap-path-prefix={}=/cargo",
+                cargo_home.display()
+            ));
         }
         let mut command = Command::new(&self.cargo);
         command
             .current_dir(root)
-            .args(["build", "--locked", "--release", "--quiet", "--target", TARGET])
+            .args([
+                "build",
+                "--locked",
+                "--release",
+                "--quiet",
+                "--target",
+                TARGET,
+            ])
             .args(["--package", BIN, "--features", "programs", "--bin", BIN])
             .env("RUSTC", &self.rustc)
             // Building for BPF needs unstable flags, which a stable compiler takes so.
@@ -193,10 +208,12 @@ impl Toolchain {
             command.env("LD_LIBRARY_PATH", path);
         }
         let status = command.status().context("cannot run cargo")?;
-        ensure!(status.success(), "building the eBPF object failed ({status})");
+        ensure!(
+            status.success(),
+            "building the eBPF object failed ({status})"
+        );
         let built = target_dir.join(TARGET).join("release").join(BIN);
-        let bytes =
-            fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+        let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
         strip(&bytes).context("cannot strip the eBPF object")
     }
 }
@@ -297,8 +314,9 @@ fn rustup_toolchains() -> Vec<PathBuf> {
 }
 
 fn find_linker() -> Result<PathBuf> {
-    let mut folders: Vec<PathBuf> =
-        env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
+    let mut folders: Vec<PathBuf> = env::var_os("PATH")
+        .map(|path| env::split_paths(&path).collect())
+        .unwrap_or_default();
     folders.extend(cargo_home().map(|home| home.join("bin")));
     folders
         .into_iter()

@@ -1,6 +1,9 @@
 //! The project's own chores: `cargo xtask --help`.
 
 mod build_ebpf;
+mod install;
+mod test;
+mod vm;
 
 use clap::{Parser, Subcommand};
 
@@ -13,12 +16,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Builds the eBPF object that netns-trace embeds, or checks the committed one
+    /// Build the eBPF object that netns-trace embeds, or check the committed one
     BuildEbpf(build_ebpf::Options),
+    /// Run all tests, in virtual machines with other kernels too
+    Test(test::Options),
+    /// Run the core tests, or a command, on Debian's other kernels in QEMU
+    Vm(vm::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().chore {
         Chore::BuildEbpf(options) => build_ebpf::run(&options),
+        Chore::Test(options) => test::run(&options),
+        Chore::Vm(options) => vm::run(&options).map(drop),
     }
 }

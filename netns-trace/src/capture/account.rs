@@ -240,7 +240,11 @@ impl Account {
     #[must_use]
     pub fn interface(&self, interface: u32) -> InterfaceTotals {
         let mut totals = InterfaceTotals::default();
-        for hook in self.hooks.iter().filter(|hook| hook.label.interface == interface) {
+        for hook in self
+            .hooks
+            .iter()
+            .filter(|hook| hook.label.interface == interface)
+        {
             totals.seen += hook.kernel.seen;
             totals.received += hook.received();
             totals.dropped += hook.dropped();
@@ -400,11 +404,14 @@ mod tests {
     fn text_starts_as_tcpdump_ends() {
         let text = sample().text();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..3], [
-            "2 packets captured",
-            "10 packets received by filter",
-            "4 packets dropped by kernel",
-        ]);
+        assert_eq!(
+            lines[..3],
+            [
+                "2 packets captured",
+                "10 packets received by filter",
+                "4 packets dropped by kernel",
+            ]
+        );
         assert_eq!(
             lines[3],
             "  eth0@web out: 9 received, 1 captured, 3 dropped: ring full, 1 dropped: copy failed, \
@@ -413,7 +420,10 @@ mod tests {
         let mut one = Account::new();
         one.add(label(0, true));
         one.captured(0);
-        assert!(one.text().starts_with("1 packet captured\n0 packets received"));
+        assert!(
+            one.text()
+                .starts_with("1 packet captured\n0 packets received")
+        );
     }
 
     #[test]

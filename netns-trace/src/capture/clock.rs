@@ -184,8 +184,15 @@ mod tests {
     fn drift_is_approached_and_reached() {
         let mut clock = WallClock::at(sample(0, 1000 * SECOND));
         assert_eq!(clock.take(sample(SECOND, 1000 * SECOND + 5_000_000)), None);
-        assert_eq!(clock.time_ns(SECOND as u64), (1001 * SECOND) as u64, "no jump");
-        assert_eq!(clock.time_ns(2 * SECOND as u64), (1002 * SECOND + 5_000_000) as u64);
+        assert_eq!(
+            clock.time_ns(SECOND as u64),
+            (1001 * SECOND) as u64,
+            "no jump"
+        );
+        assert_eq!(
+            clock.time_ns(2 * SECOND as u64),
+            (1002 * SECOND + 5_000_000) as u64
+        );
     }
 
     #[test]
@@ -203,8 +210,14 @@ mod tests {
         assert_eq!(note, Some(ClockNote::Back(3600 * SECOND as u64)));
         assert_eq!(clock.time_ns(SECOND as u64), (5001 * SECOND) as u64);
         // Drift is followed all the same.
-        assert_eq!(clock.take(sample(2 * SECOND, 1400 * SECOND + 1_000_000)), None);
-        assert_eq!(clock.time_ns(4 * SECOND as u64), (5004 * SECOND + 1_000_000) as u64);
+        assert_eq!(
+            clock.take(sample(2 * SECOND, 1400 * SECOND + 1_000_000)),
+            None
+        );
+        assert_eq!(
+            clock.time_ns(4 * SECOND as u64),
+            (5004 * SECOND + 1_000_000) as u64
+        );
     }
 
     #[test]
@@ -214,7 +227,9 @@ mod tests {
         let mut random = 1_u64;
         let mut true_offset = 10_000 * SECOND;
         for step in 1..20_000_i64 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             let now = step * 100_000_000;
             if step % 10 == 0 {
                 true_offset += match random >> 61 {

@@ -3,8 +3,7 @@
 use std::{fmt, io, os::fd::BorrowedFd, path::Path, str::FromStr};
 
 use super::{
-    Account, InterfaceInfo, LinkType, LossCause, Packet,
-    pcap, pcapng,
+    Account, InterfaceInfo, LinkType, LossCause, Packet, pcap, pcapng,
     pcapng::{PcapNg, Statistics},
     sink::{Fate, Sink, SinkError},
     text,
@@ -71,7 +70,9 @@ pub struct Output {
 
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Output").field("interfaces", &self.interfaces).finish_non_exhaustive()
+        f.debug_struct("Output")
+            .field("interfaces", &self.interfaces)
+            .finish_non_exhaustive()
     }
 }
 

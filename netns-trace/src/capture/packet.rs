@@ -15,7 +15,9 @@ pub enum LinkType {
 
 /// A device type whose packets cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("devices of type {0} (ARPHRD_* in linux/if_arp.h) cannot be captured: only Ethernet-like ones and those without a link-layer header")]
+#[error(
+    "devices of type {0} (ARPHRD_* in linux/if_arp.h) cannot be captured: only Ethernet-like ones and those without a link-layer header"
+)]
 pub struct UnknownLinkType(pub u16);
 
 impl LinkType {
@@ -136,8 +138,10 @@ impl PacketBuilder {
             let (addresses, rest) = data.split_at(ADDRESSES);
             self.tagged.clear();
             self.tagged.extend_from_slice(addresses);
-            self.tagged.extend_from_slice(&header.vlan_proto.to_be_bytes());
-            self.tagged.extend_from_slice(&header.vlan_tci.to_be_bytes());
+            self.tagged
+                .extend_from_slice(&header.vlan_proto.to_be_bytes());
+            self.tagged
+                .extend_from_slice(&header.vlan_tci.to_be_bytes());
             self.tagged.extend_from_slice(rest);
             original_len = original_len.saturating_add(TAG as u32);
             data = &self.tagged;

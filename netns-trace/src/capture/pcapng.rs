@@ -220,7 +220,11 @@ mod tests {
             assert_eq!(block.len() % 4, 0);
             assert_eq!(word(4) as usize, block.len());
             assert_eq!(word(block.len() - 4) as usize, block.len());
-            assert_eq!((word(12), word(16)), (0x0102_0304, 0x0506_0708), "high word first");
+            assert_eq!(
+                (word(12), word(16)),
+                (0x0102_0304, 0x0506_0708),
+                "high word first"
+            );
             assert_eq!((word(20), word(24)), (len as u32, 100));
         }
     }

@@ -40,9 +40,9 @@ impl SinkError {
     fn of(why: io::Error) -> Self {
         match why.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                Self::NoSpace(why)
-            }
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::NoSpace(why),
             _ => Self::Failed(why),
         }
     }
@@ -94,7 +94,11 @@ impl Sink {
         if path.as_os_str() == "-" {
             return Self::stdout();
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
         Self::new(file)
     }
 
@@ -251,7 +255,11 @@ fn wait_writable(
             Err(nix::errno::Errno::EINTR) => continue,
             Err(errno) => return Err(SinkError::Failed(errno.into())),
         }
-        let happened = |n: usize| fds.get(n).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+        let happened = |n: usize| {
+            fds.get(n)
+                .and_then(PollFd::revents)
+                .unwrap_or(PollFlags::empty())
+        };
         // A closed pipe polls POLLERR: the write then says why.
         if happened(0).intersects(PollFlags::POLLOUT | PollFlags::POLLERR) {
             return Ok(());
@@ -270,7 +278,10 @@ mod tests {
 
     fn pipe() -> (File, Sink) {
         let (reader, writer) = nix::unistd::pipe().expect("a pipe");
-        (File::from(reader), Sink::new(File::from(writer)).expect("a sink"))
+        (
+            File::from(reader),
+            Sink::new(File::from(writer)).expect("a sink"),
+        )
     }
 
     fn fill(sink: &mut Sink, packets: u32, len: usize) {
@@ -286,17 +297,20 @@ mod tests {
         let path = folder.path().join("full");
         let mut sink = Sink::open(&path).expect("a file");
         fill(&mut sink, 3, 1000);
-        sink.flush(None, |_, fate| assert_eq!(fate, Fate::Written)).expect("room");
+        sink.flush(None, |_, fate| assert_eq!(fate, Fate::Written))
+            .expect("room");
         // A file that is not open for writing fails as a full device does: without a byte.
         sink.file = File::open(&path).expect("the file");
         fill(&mut sink, 2, 1000);
         let mut lost = Vec::new();
-        sink.flush(None, |owner, fate| lost.push((owner, fate))).expect_err("not writable");
+        sink.flush(None, |owner, fate| lost.push((owner, fate)))
+            .expect_err("not writable");
         assert_eq!(lost, [(0, Fate::Lost), (1, Fate::Lost)]);
         assert_eq!(std::fs::metadata(&path).expect("the file").len(), 3000);
         fill(&mut sink, 1, 10);
         let mut later = Vec::new();
-        sink.flush(None, |_, fate| later.push(fate)).expect("nothing is tried any more");
+        sink.flush(None, |_, fate| later.push(fate))
+            .expect("nothing is tried any more");
         assert_eq!(later, [Fate::Lost]);
     }
 
@@ -325,13 +339,19 @@ mod tests {
         fill(&mut sink, 100, 4096);
         let mut written = 0;
         let error = sink
-            .flush(Some(stop.as_fd()), |_, fate| written += usize::from(fate == Fate::Written))
+            .flush(Some(stop.as_fd()), |_, fate| {
+                written += usize::from(fate == Fate::Written);
+            })
             .expect_err("stalled");
         assert!(matches!(error, SinkError::Stalled), "{error:?}");
         drop(sink);
         let mut got = Vec::new();
         reader.read_to_end(&mut got).expect("the rest");
-        assert_eq!(got.len() / 4096, written, "what was written is there, and no more");
+        assert_eq!(
+            got.len() / 4096,
+            written,
+            "what was written is there, and no more"
+        );
         assert!((1..100).contains(&written), "{written}");
     }
 }

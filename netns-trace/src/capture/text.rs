@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use etherparse::{
-    ArpPacketSlice, Icmpv4Type, Icmpv6Type, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TcpSlice,
-    TransportSlice,
+    ArpPacketSlice, Icmpv4Type, Icmpv6Type, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket,
+    TcpSlice, TransportSlice,
 };
 
 use super::{LinkType, Packet};
@@ -17,7 +17,10 @@ const ETHERNET: usize = 14;
 pub(super) fn line(to: &mut String, packet: &Packet<'_>, link_type: LinkType, tap: Option<&str>) {
     time(to, packet.time_ns);
     if let Some(tap) = tap {
-        put(to, format_args!("{tap} {} ", if packet.egress { "Out" } else { "In " }));
+        put(
+            to,
+            format_args!("{tap} {} ", if packet.egress { "Out" } else { "In " }),
+        );
     }
     describe(to, packet, link_type);
     to.push('\n');
@@ -57,19 +60,28 @@ fn describe(to: &mut String, packet: &Packet<'_>, link_type: LinkType) {
         LinkType::Raw => LaxSlicedPacket::from_ip(packet.data).ok(),
     };
     let Some(parsed) = parsed else {
-        put(to, format_args!("[|{link_type}], length {}", packet.original_len));
+        put(
+            to,
+            format_args!("[|{link_type}], length {}", packet.original_len),
+        );
         return;
     };
     for extension in &parsed.link_exts {
         if let LaxLinkExtSlice::Vlan(vlan) = extension {
-            let (id, priority) = (vlan.vlan_identifier().value(), vlan.priority_code_point().value());
+            let (id, priority) = (
+                vlan.vlan_identifier().value(),
+                vlan.priority_code_point().value(),
+            );
             put(to, format_args!("vlan {id}, p {priority}, "));
         }
     }
     match &parsed.net {
         Some(LaxNetSlice::Ipv4(ip)) => {
             let header = ip.header();
-            let ends = (header.source_addr().to_string(), header.destination_addr().to_string());
+            let ends = (
+                header.source_addr().to_string(),
+                header.destination_addr().to_string(),
+            );
             // Segmentation offload can leave the total length 0 (BIG TCP).
             let total = match usize::from(header.total_len()) {
                 0 => (packet.original_len as usize).saturating_sub(ETHERNET),
@@ -78,22 +90,45 @@ fn describe(to: &mut String, packet: &Packet<'_>, link_type: LinkType) {
             let payload = total.saturating_sub(header.slice().len());
             let later_fragment = header.fragments_offset().value() > 0;
             to.push_str("IP ");
-            network(to, &parsed, &ends, header.protocol().0, payload, later_fragment);
+            network(
+                to,
+                &parsed,
+                &ends,
+                header.protocol().0,
+                payload,
+                later_fragment,
+            );
         }
         Some(LaxNetSlice::Ipv6(ip)) => {
             let header = ip.header();
-            let ends = (header.source_addr().to_string(), header.destination_addr().to_string());
+            let ends = (
+                header.source_addr().to_string(),
+                header.destination_addr().to_string(),
+            );
             let protocol = ip.payload().ip_number.0;
             let extensions = ip.extensions().slice().len();
             let payload = usize::from(header.payload_length()).saturating_sub(extensions);
             to.push_str("IP6 ");
-            network(to, &parsed, &ends, protocol, payload, ip.is_payload_fragmented());
+            network(
+                to,
+                &parsed,
+                &ends,
+                protocol,
+                payload,
+                ip.is_payload_fragmented(),
+            );
         }
         Some(LaxNetSlice::Arp(arp)) => arp_line(to, arp, packet),
         None => {
-            let kind = packet.data.get(12..ETHERNET).filter(|_| link_type == LinkType::Ethernet);
+            let kind = packet
+                .data
+                .get(12..ETHERNET)
+                .filter(|_| link_type == LinkType::Ethernet);
             let kind = kind.map_or(0, |kind| u16::from_be_bytes([kind[0], kind[1]]));
-            put(to, format_args!("ethertype 0x{kind:04x}, length {}", packet.original_len));
+            put(
+                to,
+                format_args!("ethertype 0x{kind:04x}, length {}", packet.original_len),
+            );
         }
     }
 }
@@ -111,24 +146,42 @@ fn network(
     match &parsed.transport {
         Some(TransportSlice::Tcp(tcp)) => {
             let ports = (tcp.source_port(), tcp.destination_port());
-            put(to, format_args!("{from}.{} > {towards}.{}: ", ports.0, ports.1));
+            put(
+                to,
+                format_args!("{from}.{} > {towards}.{}: ", ports.0, ports.1),
+            );
             tcp_line(to, tcp, payload);
         }
         Some(TransportSlice::Udp(udp)) => {
             let ports = (udp.source_port(), udp.destination_port());
-            put(to, format_args!("{from}.{} > {towards}.{}: ", ports.0, ports.1));
-            put(to, format_args!("UDP, length {}", payload.saturating_sub(8)));
+            put(
+                to,
+                format_args!("{from}.{} > {towards}.{}: ", ports.0, ports.1),
+            );
+            put(
+                to,
+                format_args!("UDP, length {}", payload.saturating_sub(8)),
+            );
         }
         Some(TransportSlice::Icmpv4(icmp)) => {
             put(to, format_args!("{from} > {towards}: ICMP "));
             match icmp.icmp_type() {
                 Icmpv4Type::EchoRequest(echo) => {
-                    put(to, format_args!("echo request, id {}, seq {}", echo.id, echo.seq));
+                    put(
+                        to,
+                        format_args!("echo request, id {}, seq {}", echo.id, echo.seq),
+                    );
                 }
                 Icmpv4Type::EchoReply(echo) => {
-                    put(to, format_args!("echo reply, id {}, seq {}", echo.id, echo.seq));
+                    put(
+                        to,
+                        format_args!("echo reply, id {}, seq {}", echo.id, echo.seq),
+                    );
                 }
-                _ => put(to, format_args!("type {}, code {}", icmp.type_u8(), icmp.code_u8())),
+                _ => put(
+                    to,
+                    format_args!("type {}, code {}", icmp.type_u8(), icmp.code_u8()),
+                ),
             }
             put(to, format_args!(", length {payload}"));
         }
@@ -136,12 +189,21 @@ fn network(
             put(to, format_args!("{from} > {towards}: ICMP6, "));
             match icmp.icmp_type() {
                 Icmpv6Type::EchoRequest(echo) => {
-                    put(to, format_args!("echo request, id {}, seq {}", echo.id, echo.seq));
+                    put(
+                        to,
+                        format_args!("echo request, id {}, seq {}", echo.id, echo.seq),
+                    );
                 }
                 Icmpv6Type::EchoReply(echo) => {
-                    put(to, format_args!("echo reply, id {}, seq {}", echo.id, echo.seq));
+                    put(
+                        to,
+                        format_args!("echo reply, id {}, seq {}", echo.id, echo.seq),
+                    );
                 }
-                _ => put(to, format_args!("type {}, code {}", icmp.type_u8(), icmp.code_u8())),
+                _ => put(
+                    to,
+                    format_args!("type {}, code {}", icmp.type_u8(), icmp.code_u8()),
+                ),
             }
             put(to, format_args!(", length {payload}"));
         }
@@ -170,32 +232,56 @@ fn tcp_line(to: &mut String, tcp: &TcpSlice<'_>, payload: usize) {
     if flags.iter().all(|(set, _)| !set) {
         to.push_str("none");
     }
-    to.extend(flags.iter().filter(|(set, _)| *set).map(|(_, letter)| letter));
+    to.extend(
+        flags
+            .iter()
+            .filter(|(set, _)| *set)
+            .map(|(_, letter)| letter),
+    );
     to.push(']');
     let data = payload.saturating_sub(tcp.header_slice().len());
     let seq = tcp.sequence_number();
     if data > 0 {
-        put(to, format_args!(", seq {seq}:{}", seq.wrapping_add(data as u32)));
+        put(
+            to,
+            format_args!(", seq {seq}:{}", seq.wrapping_add(data as u32)),
+        );
     } else if tcp.syn() || tcp.fin() || tcp.rst() {
         put(to, format_args!(", seq {seq}"));
     }
     if tcp.ack() {
         put(to, format_args!(", ack {}", tcp.acknowledgment_number()));
     }
-    put(to, format_args!(", win {}, length {data}", tcp.window_size()));
+    put(
+        to,
+        format_args!(", win {}, length {data}", tcp.window_size()),
+    );
 }
 
 fn arp_line(to: &mut String, arp: &ArpPacketSlice<'_>, packet: &Packet<'_>) {
-    let v4 = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).ok().map(std::net::Ipv4Addr::from);
-    let (sender, target) = (v4(arp.sender_protocol_addr()), v4(arp.target_protocol_addr()));
+    let v4 = |bytes: &[u8]| {
+        <[u8; 4]>::try_from(bytes)
+            .ok()
+            .map(std::net::Ipv4Addr::from)
+    };
+    let (sender, target) = (
+        v4(arp.sender_protocol_addr()),
+        v4(arp.target_protocol_addr()),
+    );
     match (arp.operation().0, sender, target) {
         (1, Some(sender), Some(target)) => {
-            put(to, format_args!("ARP, Request who-has {target} tell {sender}"));
+            put(
+                to,
+                format_args!("ARP, Request who-has {target} tell {sender}"),
+            );
         }
         (2, Some(sender), Some(_)) => {
             put(to, format_args!("ARP, Reply {sender} is-at "));
             for (n, byte) in arp.sender_hw_addr().iter().enumerate() {
-                put(to, format_args!("{}{byte:02x}", if n == 0 { "" } else { ":" }));
+                put(
+                    to,
+                    format_args!("{}{byte:02x}", if n == 0 { "" } else { ":" }),
+                );
             }
         }
         (operation, ..) => put(to, format_args!("ARP, operation {operation}")),
@@ -230,7 +316,10 @@ mod tests {
         rest.trim_end().to_owned()
     }
 
-    fn bytes<T>(builder: etherparse::PacketBuilderStep<T>, write: impl FnOnce(etherparse::PacketBuilderStep<T>, &mut Vec<u8>)) -> Vec<u8> {
+    fn bytes<T>(
+        builder: etherparse::PacketBuilderStep<T>,
+        write: impl FnOnce(etherparse::PacketBuilderStep<T>, &mut Vec<u8>),
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
         write(builder, &mut bytes);
         bytes
@@ -238,8 +327,11 @@ mod tests {
 
     #[test]
     fn lines_in_tcpdumps_words() {
-        let ether = || PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
-        let tcp = bytes(ether().tcp(1234, 80, 1000, 64240).syn(), |b, to| b.write(to, &[]).expect("tcp"));
+        let ether =
+            || PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+        let tcp = bytes(ether().tcp(1234, 80, 1000, 64240).syn(), |b, to| {
+            b.write(to, &[]).expect("tcp");
+        });
         assert_eq!(
             text(&tcp, LinkType::Ethernet),
             "IP 10.0.0.1.1234 > 10.0.0.2.80: Flags [S], seq 1000, win 64240, length 0"
@@ -251,10 +343,20 @@ mod tests {
             text(&data, LinkType::Ethernet),
             "IP 10.0.0.1.1234 > 10.0.0.2.80: Flags [P.], seq 1000:1010, ack 7, win 500, length 10"
         );
-        let udp = bytes(ether().udp(53, 5353), |b, to| b.write(to, &[1; 12]).expect("udp"));
-        assert_eq!(text(&udp, LinkType::Ethernet), "IP 10.0.0.1.53 > 10.0.0.2.5353: UDP, length 12");
-        assert_eq!(text(&udp[14..], LinkType::Raw), "IP 10.0.0.1.53 > 10.0.0.2.5353: UDP, length 12");
-        let echo = bytes(ether().icmpv4_echo_request(1, 2), |b, to| b.write(to, &[0; 56]).expect("icmp"));
+        let udp = bytes(ether().udp(53, 5353), |b, to| {
+            b.write(to, &[1; 12]).expect("udp");
+        });
+        assert_eq!(
+            text(&udp, LinkType::Ethernet),
+            "IP 10.0.0.1.53 > 10.0.0.2.5353: UDP, length 12"
+        );
+        assert_eq!(
+            text(&udp[14..], LinkType::Raw),
+            "IP 10.0.0.1.53 > 10.0.0.2.5353: UDP, length 12"
+        );
+        let echo = bytes(ether().icmpv4_echo_request(1, 2), |b, to| {
+            b.write(to, &[0; 56]).expect("icmp");
+        });
         assert_eq!(
             text(&echo, LinkType::Ethernet),
             "IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 1, seq 2, length 64"
@@ -267,7 +369,9 @@ mod tests {
         for len in 0..300 {
             let data: Vec<u8> = (0..len)
                 .map(|_| {
-                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
                     (random >> 56) as u8
                 })
                 .collect();

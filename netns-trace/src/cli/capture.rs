@@ -40,10 +40,21 @@ pub(super) struct CaptureArgs {
           value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_SNAPLEN)))]
     snaplen: u32,
     /// Only packets that the interface receives, or sends
-    #[arg(short = 'Q', long = "direction", value_name = "in|out|inout", default_value = "inout", hide_possible_values = true)]
+    #[arg(
+        short = 'Q',
+        long = "direction",
+        value_name = "in|out|inout",
+        default_value = "inout",
+        hide_possible_values = true
+    )]
     direction: Direction,
     /// Size of the buffer between kernel and user, in KiB
-    #[arg(short = 'B', long = "buffer-size", value_name = "KiB", conflicts_with = "buffer")]
+    #[arg(
+        short = 'B',
+        long = "buffer-size",
+        value_name = "KiB",
+        conflicts_with = "buffer"
+    )]
     buffer_kib: Option<u64>,
     /// The same with a unit, such as 64M; rounded up to a power of two [default: 16M]
     #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
@@ -64,7 +75,12 @@ pub(super) struct CaptureArgs {
     #[arg(long)]
     no_latency: bool,
     /// How the counts are told at the end
-    #[arg(long, value_name = "text|json", default_value = "text", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "text|json",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     summary: SummaryFormat,
     /// Say what is done; twice, also why
     #[arg(short = 'v', long, action = ArgAction::Count)]
@@ -76,7 +92,12 @@ pub(super) struct CaptureArgs {
     #[arg(short = 'l', hide = true)]
     line_buffered: bool,
     /// How programs are attached
-    #[arg(long, value_name = "auto|tcx|clsact", default_value = "auto", hide = true)]
+    #[arg(
+        long,
+        value_name = "auto|tcx|clsact",
+        default_value = "auto",
+        hide = true
+    )]
     attach: AttachMethod,
 }
 
@@ -131,7 +152,9 @@ impl CaptureArgs {
             Some(path) => OutputTo::File(path),
         };
         let by_name = match &output {
-            OutputTo::File(path) if path.extension().is_some_and(|end| end == "pcap") => Format::Pcap,
+            OutputTo::File(path) if path.extension().is_some_and(|end| end == "pcap") => {
+                Format::Pcap
+            }
             _ => Format::Pcapng,
         };
         Ok(CaptureConfig {
@@ -141,7 +164,11 @@ impl CaptureArgs {
             format: self.format.unwrap_or(by_name),
             count: self.count,
             duration: self.duration,
-            snaplen: if self.snaplen == 0 { MAX_SNAPLEN } else { self.snaplen },
+            snaplen: if self.snaplen == 0 {
+                MAX_SNAPLEN
+            } else {
+                self.snaplen
+            },
             direction: self.direction,
             taps,
             latency: !self.no_latency,

@@ -14,7 +14,7 @@ use crate::lab::{self, AttachSpec, Cidr, Lab, LabSpec, Node, NodeRole, Record, T
 
 /// Build, list and remove networks of namespaces to try things on.
 #[derive(Debug, Args)]
-pub struct LabArgs {
+pub(super) struct LabArgs {
     #[command(subcommand)]
     command: LabCommand,
 }
@@ -106,7 +106,7 @@ impl LabArgs {
     ///
     /// # Errors
     /// As the functions of [`crate::lab`].
-    pub fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         match self.command {
             LabCommand::Up(args) => up(args),
             LabCommand::Down(args) => down(args),

@@ -11,7 +11,11 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let side = if record.target().starts_with("netns_trace_ebpf") { "kernel: " } else { "" };
+            let side = if record.target().starts_with("netns_trace_ebpf") {
+                "kernel: "
+            } else {
+                ""
+            };
             eprintln!("netns-trace: {side}{}", record.args());
         }
     }

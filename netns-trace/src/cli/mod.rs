@@ -46,8 +46,14 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("netns-trace: {}", message(&error));
             let usage = error.is::<Usage>()
-                || error.downcast_ref::<LabError>().is_some_and(LabError::is_usage);
-            if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+                || error
+                    .downcast_ref::<LabError>()
+                    .is_some_and(LabError::is_usage);
+            if usage {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 ///
 /// Says what is wrong with the text.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -61,7 +63,14 @@ mod tests {
         assert_eq!(bytes("512K"), Ok(512 << 10));
         assert_eq!(bytes("16MiB"), Ok(16 << 20));
         assert_eq!(bytes("1g"), Ok(1 << 30));
-        for bad in ["", "M", "-1", "1T", "99999999999999999999", "18446744073709551615K"] {
+        for bad in [
+            "",
+            "M",
+            "-1",
+            "1T",
+            "99999999999999999999",
+            "18446744073709551615K",
+        ] {
             assert!(bytes(bad).is_err(), "{bad:?}");
         }
     }

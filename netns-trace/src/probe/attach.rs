@@ -9,7 +9,9 @@ use std::{fmt, str::FromStr, sync::Arc};
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, SchedClassifier, TcAttachType, links::{FdLink, LinkError}, tc::TcAttachOptions,
+        LinkOrder, SchedClassifier, TcAttachType,
+        links::{FdLink, LinkError},
+        tc::TcAttachOptions,
     },
 };
 use netns_trace_ebpf::{EGRESS, INGRESS};
@@ -159,13 +161,15 @@ impl LoadedTap {
             for hook in hooks {
                 let program: &mut SchedClassifier = ebpf
                     .program_mut(hook.program())
-                    .ok_or(ProbeError::Incomplete { part: hook.program() })?
+                    .ok_or(ProbeError::Incomplete {
+                        part: hook.program(),
+                    })?
                     .try_into()
                     .map_err(error::program)?;
                 let link = match method {
-                    AttachMethod::Clsact => clsact
-                        .attach(program, site, *hook)
-                        .map(HookLink::Clsact),
+                    AttachMethod::Clsact => {
+                        clsact.attach(program, site, *hook).map(HookLink::Clsact)
+                    }
                     _ => attach_tcx(program, site, *hook).map(HookLink::Tcx),
                 };
                 match link {
@@ -182,7 +186,11 @@ impl LoadedTap {
             }
             Ok(links)
         })??;
-        log::info!("attached to {} ({method}, {} hooks)", site.label, links.len());
+        log::info!(
+            "attached to {} ({method}, {} hooks)",
+            site.label,
+            links.len()
+        );
         Ok(AttachedTap {
             label: site.label.clone(),
             links,
@@ -282,7 +290,10 @@ impl AttachedTap {
                 }
             }
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 }
-

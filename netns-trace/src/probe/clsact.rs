@@ -51,7 +51,11 @@ pub(super) struct Filter {
 
 impl Filter {
     fn hook(&self) -> Hook {
-        if self.egress { Hook::Egress } else { Hook::Ingress }
+        if self.egress {
+            Hook::Egress
+        } else {
+            Hook::Ingress
+        }
     }
 }
 
@@ -79,10 +83,12 @@ impl Clsact {
             label: site.label.clone(),
         };
         // Written down first: what is not there after all is no harm to the sweep.
-        self.write_down(&filter).map_err(|why| failed(&filter, "write its list", &why))?;
+        self.write_down(&filter)
+            .map_err(|why| failed(&filter, "write its list", &why))?;
         let mark = Mark::lock(&filter).map_err(|why| failed(&filter, "mark its qdisc", &why))?;
         if !tc::has_clsact(site.ifindex).map_err(|why| failed(&filter, "list its qdiscs", &why))? {
-            mark.set(&filter).map_err(|why| failed(&filter, "mark its qdisc", &why))?;
+            mark.set(&filter)
+                .map_err(|why| failed(&filter, "mark its qdisc", &why))?;
             match tc::add_clsact(site.ifindex) {
                 Ok(()) => {}
                 Err(why) if why.errno() == Some(Errno::EEXIST as i32) => mark.clear(),
@@ -133,16 +139,18 @@ impl Clsact {
     pub(super) fn detach(&self, filter: &Filter) -> Result<(), ProbeError> {
         match NetNs::reopen(&filter.ns_path, &filter.ns) {
             Ok(ns) => ns.run(|| self.detach_here(filter))?,
-            Err(why) if why.is_gone() => Ok(()),
+            Err(why) if why.is_gone() => {
+                forget_mark(filter);
+                Ok(())
+            }
             Err(why) => Err(why.into()),
         }
     }
 
     /// Whether the interface of a filter is gone, by itself or with its namespace.
     pub(super) fn is_gone(&self, filter: &Filter) -> bool {
-        let there = NetNs::reopen(&filter.ns_path, &filter.ns).and_then(|ns| {
-            ns.run(|| if_nametoindex(filter.ifname.as_str()))
-        });
+        let there = NetNs::reopen(&filter.ns_path, &filter.ns)
+            .and_then(|ns| ns.run(|| if_nametoindex(filter.ifname.as_str())));
         match there {
             Ok(Ok(index)) => index != filter.ifindex,
             Ok(Err(errno)) => errno == Errno::ENODEV,
@@ -154,14 +162,7 @@ impl Clsact {
     fn write_down(&self, filter: &Filter) -> io::Result<()> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if list.is_none() {
-            let folder = Path::new(FOLDER).join("filters");
-            fs::create_dir_all(&folder)?;
-            let file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(list_path(&folder))?;
-            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
-            *list = Some(lock.map_err(|(_, errno)| io::Error::from(errno))?);
+            *list = Some(open_list()?);
         }
         if let Some(list) = list.as_mut() {
             let mut line = serde_json::to_string(filter)?;
@@ -178,6 +179,27 @@ impl Clsact {
             let path = list_path(&Path::new(FOLDER).join("filters"));
             remove_file(&path);
             remove_empty_folders();
+        }
+    }
+}
+
+/// Makes this process's list and locks it. A sweep may hold a new list for a moment and remove it,
+/// empty as it is: then it is made again.
+fn open_list() -> io::Result<Flock<File>> {
+    let folder = Path::new(FOLDER).join("filters");
+    let path = list_path(&folder);
+    loop {
+        fs::create_dir_all(&folder)?;
+        let opened = OpenOptions::new().append(true).create(true).open(&path);
+        let file = match opened {
+            // The folder went meanwhile: another one of ours saw it empty.
+            Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        let file = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| io::Error::from(errno))?;
+        if is_same_file(&file, &path)? {
+            return Ok(file);
         }
     }
 }
@@ -237,6 +259,15 @@ fn release_qdisc(filter: &Filter, mark: &Mark) -> Result<(), NetlinkError> {
     Ok(())
 }
 
+/// Removes the mark of a qdisc that went with its namespace.
+fn forget_mark(filter: &Filter) {
+    match Mark::lock(filter) {
+        Ok(mark) if mark.is_of(filter) => mark.clear(),
+        Ok(mark) => mark.clear_if_empty(),
+        Err(why) => log::warn!("the mark of {} stays: {why}", filter.label),
+    }
+}
+
 /// What the kernel answers where an interface, or a qdisc on it, is not there.
 fn is_no_device(why: &NetlinkError) -> bool {
     [Errno::ENODEV, Errno::ENOENT, Errno::EINVAL]
@@ -257,16 +288,21 @@ impl Mark {
         let path = folder.join(format!("{}-{}", filter.ns.inode, filter.ifindex));
         loop {
             fs::create_dir_all(&folder)?;
-            let file = OpenOptions::new()
+            let opened = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .open(&path)?;
+                .open(&path);
+            let file = match opened {
+                // The folder went meanwhile: another one of ours saw it empty.
+                Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
             let file = Flock::lock(file, FlockArg::LockExclusive)
                 .map_err(|(_, errno)| io::Error::from(errno))?;
             // Another one may have removed the file while we waited for it.
-            if fs::exists(&path)? && is_same_file(&file, &path)? {
+            if is_same_file(&file, &path)? {
                 return Ok(Self { file, path });
             }
         }
@@ -324,16 +360,31 @@ pub fn sweep() -> usize {
 }
 
 fn sweep_list(path: &Path) -> io::Result<usize> {
-    let file = File::open(path)?;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // Its owner closed it meanwhile.
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(why) => return Err(why),
+    };
     let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
         // Its owner lives.
         return Ok(0);
     };
+    if !is_same_file(&lock, path)? {
+        // Swept by another one meanwhile.
+        return Ok(0);
+    }
     let mut swept = 0;
     // A line that was cut off names a filter that was not added yet.
     let text = fs::read_to_string(path)?;
-    for filter in text.lines().filter_map(|line| serde_json::from_str::<Filter>(line).ok()) {
-        let Some(ns) = find(&filter) else { continue };
+    for filter in text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Filter>(line).ok())
+    {
+        let Some(ns) = find(&filter) else {
+            forget_mark(&filter);
+            continue;
+        };
         ns.run(|| remove(&filter))
             .map_err(io::Error::other)?
             .map_err(|why| io::Error::other(format!("{}: {why}", filter.label)))?;

@@ -2,11 +2,7 @@
 
 use std::io;
 
-use aya::{
-    EbpfError,
-    maps::MapError,
-    programs::ProgramError,
-};
+use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
 /// Why packets cannot be tapped.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +23,9 @@ pub enum ProbeError {
         missing: String,
     },
     /// The detached BPF file system could not be made.
-    #[error("cannot make a BPF file system of its own for the maps: {source} (CAP_SYS_ADMIN and CONFIG_BPF_SYSCALL are needed)")]
+    #[error(
+        "cannot make a BPF file system of its own for the maps: {source} (CAP_SYS_ADMIN and CONFIG_BPF_SYSCALL are needed)"
+    )]
     Pins {
         /// The kernel's answer.
         source: io::Error,
@@ -42,7 +40,9 @@ pub enum ProbeError {
     #[error("the kernel refuses the eBPF program: {0}")]
     Program(String),
     /// A part of the object, or of what was loaded of it, is not there.
-    #[error("{part} is not part of what was loaded: the embedded eBPF object is damaged, rebuild it with `cargo xtask build-ebpf`")]
+    #[error(
+        "{part} is not part of what was loaded: the embedded eBPF object is damaged, rebuild it with `cargo xtask build-ebpf`"
+    )]
     Incomplete {
         /// Its name.
         part: &'static str,
@@ -69,7 +69,11 @@ pub enum ProbeError {
 }
 
 fn are(missing: &str) -> &'static str {
-    if missing.contains(", ") || missing.contains(" and ") { "are" } else { "is" }
+    if missing.contains(", ") || missing.contains(" and ") {
+        "are"
+    } else {
+        "is"
+    }
 }
 
 /// The causes of an error, each once, from the outermost in.
@@ -107,10 +111,17 @@ pub(super) fn program(error: ProgramError) -> ProbeError {
     {
         let log = verifier_log.to_string();
         log::debug!("the verifier's log:\n{log}");
-        let last = log.lines().rev().filter(|line| !line.trim().is_empty()).take(3);
+        let last = log
+            .lines()
+            .rev()
+            .filter(|line| !line.trim().is_empty())
+            .take(3);
         let mut last: Vec<&str> = last.collect();
         last.reverse();
-        return ProbeError::Program(format!("{io_error}; the verifier's last words: {}", last.join(" / ")));
+        return ProbeError::Program(format!(
+            "{io_error}; the verifier's last words: {}",
+            last.join(" / ")
+        ));
     }
     ProbeError::Program(chain(&error))
 }

@@ -79,7 +79,12 @@ fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
     // SAFETY: the attributes live across the call, with their size given; pointers in them are
     // the caller's, valid for as long.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
     };
     if result < 0 {
         return Err(io::Error::last_os_error());

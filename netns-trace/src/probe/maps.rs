@@ -16,7 +16,13 @@ use super::{Hook, ProbeError, error};
 
 /// Maps of the object that exist once for all its loads.
 pub(super) const SHARED: [&str; 7] = [
-    "RECORDS", "SCRATCH", "COUNTERS", "CONTROL", "IDENTITIES", "PACKET_IDS", "AYA_LOGS",
+    "RECORDS",
+    "SCRATCH",
+    "COUNTERS",
+    "CONTROL",
+    "IDENTITIES",
+    "PACKET_IDS",
+    "AYA_LOGS",
 ];
 
 /// The configuration, as aya takes a global's value.
@@ -43,7 +49,10 @@ pub struct ProbeMaps {
 
 impl ProbeMaps {
     pub(super) fn take(ebpf: &mut Ebpf, verbose: bool) -> Result<Self, ProbeError> {
-        let mut map = |name| ebpf.take_map(name).ok_or(ProbeError::Incomplete { part: name });
+        let mut map = |name| {
+            ebpf.take_map(name)
+                .ok_or(ProbeError::Incomplete { part: name })
+        };
         let ring = Ring(RingBuf::try_from(map("RECORDS")?).map_err(error::map)?);
         let counters = PerCpuArray::try_from(map("COUNTERS")?).map_err(error::map)?;
         let control = Array::try_from(map("CONTROL")?).map_err(error::map)?;
@@ -99,7 +108,7 @@ pub struct Ring(RingBuf<MapData>);
 
 impl Ring {
     /// The next record; none while the ring is empty. Its room is free again once it is dropped.
-    pub fn next(&mut self) -> Option<impl Deref<Target = [u8]> + '_> {
+    pub fn take(&mut self) -> Option<impl Deref<Target = [u8]> + '_> {
         self.0.next()
     }
 }

@@ -18,14 +18,14 @@ mod tc;
 use aya::{EbpfLoader, programs::SchedClassifier};
 pub use netns_trace_ebpf::{HookCounters, TapConfig};
 
+use self::pins::Pins;
 pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
+    clsact::{Clsact, sweep},
     error::ProbeError,
     kernel::{check_kernel, check_privileges},
-    clsact::{Clsact, sweep},
     maps::{KernelLog, ProbeMaps, Ring},
 };
-use self::pins::Pins;
 
 /// The built object: the same bytes for every little-endian machine.
 static OBJECT: &[u8] =

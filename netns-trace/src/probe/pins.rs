@@ -33,7 +33,14 @@ impl Pins {
         let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, TYPE.as_ptr(), 1) })?;
         // SAFETY: an open descriptor; this command takes neither key nor value.
         let created = unsafe {
-            libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0)
+            libc::syscall(
+                libc::SYS_fsconfig,
+                context.as_raw_fd(),
+                FSCONFIG_CMD_CREATE,
+                none,
+                none,
+                0,
+            )
         };
         if created != 0 {
             return Err(io::Error::last_os_error());

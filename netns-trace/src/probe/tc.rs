@@ -14,8 +14,14 @@ use crate::topology::netlink::{Answer, Netlink, NetlinkError, attribute, text, u
 const KIND: &str = "clsact";
 /// `TC_H_CLSACT` and its two minors:
 /// <https://github.com/torvalds/linux/blob/v5.10/include/uapi/linux/pkt_sched.h#L78>
-const CLSACT: TcHandle = TcHandle { major: 0xffff, minor: 0xfff1 };
-const CLSACT_QDISC: TcHandle = TcHandle { major: 0xffff, minor: 0 };
+const CLSACT: TcHandle = TcHandle {
+    major: 0xffff,
+    minor: 0xfff1,
+};
+const CLSACT_QDISC: TcHandle = TcHandle {
+    major: 0xffff,
+    minor: 0,
+};
 const ETH_P_ALL: u16 = 0x0003;
 /// include/uapi/linux/rtnetlink.h, pkt_cls.h.
 const TCA_KIND: u16 = 1;
@@ -56,7 +62,8 @@ pub(super) fn has_clsact(ifindex: u32) -> Result<bool, NetlinkError> {
     request.header.index = ifindex as i32;
     let listed = Netlink::route()?.dump(&RouteNetlinkMessage::GetQueueDiscipline(request))?;
     Ok(listed.iter().filter_map(Tc::read).any(|qdisc| {
-        qdisc.ifindex == ifindex && attribute(qdisc.attributes, TCA_KIND).map(text) == Some(KIND.to_owned())
+        qdisc.ifindex == ifindex
+            && attribute(qdisc.attributes, TCA_KIND).map(text) == Some(KIND.to_owned())
     }))
 }
 

@@ -16,7 +16,7 @@ const ROOM: usize = 16 << 20;
 
 /// What became of a record that was held back, or passed through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Write it.
     Wanted,
     /// A packet of somebody else.
@@ -32,7 +32,7 @@ struct Held {
 
 /// The records that wait, oldest first.
 #[derive(Default)]
-pub struct Hold {
+pub(super) struct Hold {
     queue: VecDeque<Held>,
     bytes: usize,
     /// Ids of packets that a tap of the target has seen while records waited.
@@ -43,7 +43,7 @@ pub struct Hold {
 
 impl Hold {
     /// Takes a record in; `out` is called for each one, this or an older, that is decided now.
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         header: RecordHeader,
         data: &[u8],
@@ -71,7 +71,11 @@ impl Hold {
     }
 
     /// Decides what has waited long enough by `now_ns`, in capture time.
-    pub fn release(&mut self, now_ns: u64, out: &mut impl FnMut(&RecordHeader, &[u8], Verdict)) {
+    pub(super) fn release(
+        &mut self,
+        now_ns: u64,
+        out: &mut impl FnMut(&RecordHeader, &[u8], Verdict),
+    ) {
         while let Some(front) = self.queue.front() {
             let undecided = front.header.flags & record::UNDECIDED != 0;
             let verdict = if !undecided || self.seen.contains(&front.header.packet_id) {
@@ -94,13 +98,13 @@ impl Hold {
     }
 
     /// A tap of the target has lost something by now that no record will tell of any more.
-    pub fn note_loss(&mut self, now_ns: u64) {
+    pub(super) fn note_loss(&mut self, now_ns: u64) {
         self.last_loss_ns = Some(now_ns);
     }
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 }
@@ -174,7 +178,11 @@ mod tests {
         push(&mut hold, lossy);
         assert_eq!(
             push(&mut hold, header(3, 11 + PATIENCE_NS, 0)),
-            [(1, Verdict::Undecided), (2, Verdict::Wanted), (3, Verdict::Wanted)]
+            [
+                (1, Verdict::Undecided),
+                (2, Verdict::Wanted),
+                (3, Verdict::Wanted)
+            ]
         );
     }
 

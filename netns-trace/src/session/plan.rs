@@ -16,7 +16,7 @@ use crate::{
 
 /// One tap: where it goes, and what for.
 #[derive(Clone, Debug)]
-pub struct PlannedTap {
+pub(super) struct PlannedTap {
     /// Its number, which its records carry.
     pub number: u32,
     /// The interface.
@@ -34,13 +34,13 @@ pub struct PlannedTap {
 impl PlannedTap {
     /// Whether its packets go into the file.
     #[must_use]
-    pub fn is_written(&self) -> bool {
+    pub(super) fn is_written(&self) -> bool {
         !self.written.is_empty()
     }
 
     /// Whether packets at a hook leave the target; otherwise they enter it.
     #[must_use]
-    pub fn is_leaving(&self, hook: Hook) -> bool {
+    pub(super) fn is_leaving(&self, hook: Hook) -> bool {
         let place = self.config.place[hook.index() as usize];
         matches!(
             place,
@@ -50,7 +50,7 @@ impl PlannedTap {
 
     /// What its interface's block in the file says of it.
     #[must_use]
-    pub fn description(&self) -> String {
+    pub(super) fn description(&self) -> String {
         let site = &self.site;
         format!(
             "{} of {}, network namespace inode {}, interface index {}",
@@ -64,13 +64,29 @@ impl PlannedTap {
 
 /// All taps of a capture, those that are written first, and what could not be had.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The taps, by number.
     pub taps: Vec<PlannedTap>,
     /// What was asked for and is not there, in sentences.
     pub missing: Vec<String>,
     /// Whether some of the written taps are shared, so that records may have to wait.
     pub holds: bool,
+}
+
+impl Plan {
+    /// The hooks whose word on a packet the records of shared taps wait for.
+    pub(crate) fn tellers(&self) -> Vec<(u32, Hook)> {
+        let tells = |tap: &PlannedTap, hook: &Hook| {
+            tap.config.features[hook.index() as usize] & feature::TELL != 0
+        };
+        self.taps
+            .iter()
+            .flat_map(|tap| {
+                let hooks = tap.hooks.iter().filter(move |hook| tells(tap, hook));
+                hooks.map(|hook| (tap.number, *hook))
+            })
+            .collect()
+    }
 }
 
 const fn is_shared(role: Role) -> bool {
@@ -82,7 +98,7 @@ const fn is_shared(role: Role) -> bool {
 /// # Errors
 ///
 /// What was asked for cannot be written into one file, or nothing is left to capture.
-pub fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
+pub(super) fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
     let mut sites: Vec<(Site, bool)> = Vec::new();
     let mut missing = Vec::new();
     for path in paths {
@@ -106,7 +122,9 @@ pub fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
             }
         }
     }
-    let holds = sites.iter().any(|(site, written)| *written && is_shared(site.role));
+    let holds = sites
+        .iter()
+        .any(|(site, written)| *written && is_shared(site.role));
     let many = sites.iter().filter(|(_, written)| *written).count() > 1;
     // An inside tap that is not written is needed only to tell the shared ones what it sees.
     sites.retain(|(site, written)| *written || holds || site.role != Role::Inside);
@@ -139,9 +157,7 @@ fn wants_inside(config: &CaptureConfig) -> bool {
 
 /// Adds a site once, however many paths lead through it; a target's own interface stays one.
 fn add(sites: &mut Vec<(Site, bool)>, site: &Site, written: bool) {
-    let same = |other: &Site| {
-        other.ns.is_same(&site.ns) && other.link.index == site.link.index
-    };
+    let same = |other: &Site| other.ns.is_same(&site.ns) && other.link.index == site.link.index;
     match sites.iter_mut().find(|(other, _)| same(other)) {
         Some((_, already)) => *already |= written,
         None => sites.push((site.clone(), written)),
@@ -224,7 +240,7 @@ const fn places(role: Role) -> [u32; 2] {
 
 /// The link types of the written taps, each once.
 #[must_use]
-pub fn link_types(plan: &Plan) -> BTreeSet<u16> {
+pub(super) fn link_types(plan: &Plan) -> BTreeSet<u16> {
     let written = plan.taps.iter().filter(|tap| tap.is_written());
     written.map(|tap| tap.link_type.number()).collect()
 }

@@ -94,6 +94,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
     }
     let mut account = Account::new();
     let infos = announce(config, &plan, &mut account);
+    let tellers = plan.tellers();
     // From here on no namespace is held open but by the thread that attaches the rest.
     let rest = plan.taps.into_iter().filter(|tap| !tap.is_written());
     taps.bring_up_behind(probe, rest.collect(), config.attach)?;
@@ -103,6 +104,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
         start_ns: clock.time_ns(monotonic_ns().context("cannot read the clock")?),
         clock,
         hold: plan.holds.then(Hold::default),
+        tellers,
         taken: Taken {
             infos,
             account,
@@ -216,8 +218,15 @@ struct TapInfo {
 
 impl TapInfo {
     fn account_of(&self, flags: u16) -> Option<u32> {
-        let hook = if flags & record::EGRESS != 0 { Hook::Egress } else { Hook::Ingress };
-        self.hooks.iter().find(|(other, _)| *other == hook).map(|(_, number)| *number)
+        let hook = if flags & record::EGRESS != 0 {
+            Hook::Egress
+        } else {
+            Hook::Ingress
+        };
+        self.hooks
+            .iter()
+            .find(|(other, _)| *other == hook)
+            .map(|(_, number)| *number)
     }
 }
 
@@ -250,7 +259,9 @@ impl Taken {
         let Some(tap) = self.infos.iter().find(|tap| tap.number == number) else {
             return;
         };
-        let Some(hook) = tap.account_of(header.flags) else { return };
+        let Some(hook) = tap.account_of(header.flags) else {
+            return;
+        };
         match verdict {
             Verdict::Foreign => self.account.foreign(hook),
             Verdict::Undecided => self.account.lost(hook, LossCause::Undecided),
@@ -258,7 +269,8 @@ impl Taken {
             Verdict::Wanted => {
                 let time = clock.time_ns(header.time_ns);
                 let packet =
-                    self.builder.build(header, data, tap.interface, tap.link_type, snaplen, time);
+                    self.builder
+                        .build(header, data, tap.interface, tap.link_type, snaplen, time);
                 self.output.packet(&packet, hook);
                 self.accepted += 1;
             }
@@ -280,6 +292,8 @@ struct Capture<'a> {
     clock: WallClock,
     start_ns: u64,
     hold: Option<Hold>,
+    /// Hooks whose word on a packet the held records wait for.
+    tellers: Vec<(u32, Hook)>,
     taken: Taken,
     failure: Option<SinkError>,
 }
@@ -305,7 +319,11 @@ impl Capture<'_> {
                 self.flush();
                 flushed = now;
             }
-            if self.config.duration.is_some_and(|duration| now - start >= duration) {
+            if self
+                .config
+                .duration
+                .is_some_and(|duration| now - start >= duration)
+            {
                 return Ok(maps);
             }
             while let Some(wish) = self.signals.next()? {
@@ -347,7 +365,7 @@ impl Capture<'_> {
     /// Takes a batch of records; says whether the ring was emptied.
     fn read_ring(&mut self, maps: &mut ProbeMaps) -> bool {
         for _ in 0..BATCH {
-            let Some(bytes) = maps.ring.next() else {
+            let Some(bytes) = maps.ring.take() else {
                 self.release_held();
                 return true;
             };
@@ -416,7 +434,11 @@ impl Capture<'_> {
         taps.bring_down();
         self.drain(maps);
         ended?;
+        let untold = self.has_untold_losses(maps)?;
         if let Some(hold) = &mut self.hold {
+            if untold {
+                hold.note_loss(u64::MAX);
+            }
             let (taken, clock, snaplen) = (&mut self.taken, &self.clock, self.config.snaplen);
             hold.release(u64::MAX, &mut |header, data, verdict| {
                 taken.take(header, data, verdict, clock, snaplen);
@@ -424,9 +446,13 @@ impl Capture<'_> {
         }
         self.flush();
         self.read_counts(maps)?;
-        let end_ns = self.clock.time_ns(monotonic_ns().context("cannot read the clock")?);
+        let end_ns = self
+            .clock
+            .time_ns(monotonic_ns().context("cannot read the clock")?);
         let taken = &mut self.taken;
-        let finished = taken.output.finish(&mut taken.account, self.start_ns, end_ns);
+        let finished = taken
+            .output
+            .finish(&mut taken.account, self.start_ns, end_ns);
         if let Some(log) = &mut maps.log {
             log.flush();
         }
@@ -436,10 +462,14 @@ impl Capture<'_> {
         }
         match self.failure {
             Some(why) if !why.is_closed_pipe() => Err(why.into()),
-            Some(_) => Ok(Report { account: self.taken.account }),
+            Some(_) => Ok(Report {
+                account: self.taken.account,
+            }),
             None => {
                 finished?;
-                Ok(Report { account: self.taken.account })
+                Ok(Report {
+                    account: self.taken.account,
+                })
             }
         }
     }
@@ -447,8 +477,10 @@ impl Capture<'_> {
     /// Takes all that is in the ring. What comes after the count, or cannot be written any more, is
     /// counted.
     fn drain(&mut self, maps: &mut ProbeMaps) {
-        while let Some(bytes) = maps.ring.next() {
-            let Ok((header, data)) = RecordHeader::split(&bytes) else { continue };
+        while let Some(bytes) = maps.ring.take() {
+            let Ok((header, data)) = RecordHeader::split(&bytes) else {
+                continue;
+            };
             let (taken, clock, snaplen) = (&mut self.taken, &self.clock, self.config.snaplen);
             let mut take = |header: &RecordHeader, data: &[u8], verdict| {
                 taken.take(header, data, verdict, clock, snaplen);
@@ -462,6 +494,16 @@ impl Capture<'_> {
                 self.flush();
             }
         }
+    }
+
+    /// Whether a word on a packet was lost that no later record has told of.
+    fn has_untold_losses(&self, maps: &ProbeMaps) -> Result<bool> {
+        for (tap, hook) in &self.tellers {
+            if maps.counters(*tap, *hook)?.pending_drops > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn read_counts(&mut self, maps: &ProbeMaps) -> Result<()> {

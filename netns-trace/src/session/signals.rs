@@ -33,7 +33,12 @@ impl Signals {
     /// The kernel refuses a descriptor.
     pub fn new() -> Result<Self> {
         let mut set = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR1] {
+        for signal in [
+            Signal::SIGINT,
+            Signal::SIGTERM,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+        ] {
             set.add(signal);
         }
         let former = SigSet::thread_get_mask().context("cannot read the signal mask")?;

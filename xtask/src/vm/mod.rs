@@ -1,0 +1,256 @@
+//! Runs programs on Debian's other kernels, in QEMU: the core tests by default.
+//!
+//! `kernels` fetches a kernel, `guest` packs it a root file system, and here it is booted and
+//! listened to.
+
+mod guest;
+mod kernels;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::channel,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use self::kernels::{KERNELS, Kernel};
+use crate::{install, test::Count};
+
+/// Programs that this chore needs, with their Debian packages.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("depmod", "kmod"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("xz", "xz-utils"),
+    ("gpgv", "gpgv"),
+    ("strip", "binutils"),
+    ("ldd", "libc-bin"),
+];
+/// What the guest prints last, with the command's exit status.
+const MARKER: &str = "NETNS_TRACE_VM_EXIT=";
+/// Time for one kernel to boot and run everything, under software emulation.
+const LIMIT: Duration = Duration::from_secs(420);
+
+/// What `cargo xtask vm` takes.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Only this kernel; may be given several times [default: all]
+    #[arg(long, value_name = "5.10|6.1|6.12|7.2")]
+    kernel: Vec<String>,
+    /// A file that the guest needs, with its path there; may be given several times
+    #[arg(long, value_name = "HOST[:GUEST]")]
+    file: Vec<String>,
+    /// A command to run [default: the core tests]
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+impl Options {
+    /// The core tests on all kernels.
+    pub(crate) fn core() -> Self {
+        Self::default()
+    }
+}
+
+/// Runs on each kernel in turn; the sum of the tests that ran.
+pub(crate) fn run(options: &Options) -> Result<Count> {
+    install::need(&PROGRAMS)?;
+    for name in &options.kernel {
+        let known: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
+        ensure!(
+            known.contains(&name.as_str()),
+            "there is no kernel {name:?}: {}",
+            known.join(", ")
+        );
+    }
+    let wanted = |kernel: &&Kernel| {
+        options.kernel.is_empty() || options.kernel.iter().any(|name| name == kernel.name)
+    };
+    let mut guest = guest::Guest::default();
+    let is_test = options.command.is_empty();
+    if is_test {
+        let (tests, program) = build_core()?;
+        guest.file(&tests, "/bin/core-tests");
+        guest.file(&program, "/bin/netns-trace");
+        guest.command("NETNS_TRACE_BIN=/bin/netns-trace CI=true /bin/core-tests --test-threads=1");
+    } else {
+        guest.command(&options.command.join(" "));
+    }
+    for file in &options.file {
+        let (host, there) = file.split_once(':').unwrap_or((file, file));
+        guest.file(Path::new(host), there);
+    }
+    let cache = kernels::cache();
+    let (mut count, mut failed) = (Count::default(), Vec::new());
+    for kernel in KERNELS.iter().filter(wanted) {
+        match run_on(kernel, &guest, &cache) {
+            Ok((release, seen)) => {
+                println!("{release}: {} passed, {} failed", seen.passed, seen.failed);
+                ensure!(!is_test || seen.passed > 0, "{release}: no test ran");
+                count.add(seen);
+            }
+            Err(why) => {
+                eprintln!("{}: {why:#}", kernel.name);
+                failed.push(kernel.name);
+            }
+        }
+    }
+    if failed.is_empty() {
+        Ok(count)
+    } else {
+        bail!("failed on {}", failed.join(", "))
+    }
+}
+
+/// Boots one kernel and runs the guest's command; its release, and the tests that ran.
+fn run_on(kernel: &Kernel, guest: &guest::Guest, cache: &Path) -> Result<(String, Count)> {
+    let installed = kernel.fetch(cache)?;
+    let image = cache.join(format!("{}.cpio.gz", kernel.name));
+    guest.pack(&installed, &image)?;
+    println!("booting Linux {}", installed.release);
+    let start = Instant::now();
+    let accelerator = if Path::new("/dev/kvm").exists() {
+        "kvm:tcg"
+    } else {
+        "tcg"
+    };
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args([
+        "-machine",
+        &format!("accel={accelerator}"),
+        "-m",
+        "1024",
+        "-smp",
+        "2",
+    ])
+    .args([
+        "-nographic",
+        "-no-reboot",
+        "-nodefaults",
+        "-serial",
+        "stdio",
+    ])
+    .arg("-kernel")
+    .arg(&installed.image)
+    .arg("-initrd")
+    .arg(&image)
+    .args(["-append", "console=ttyS0 quiet panic=-1"])
+    .stdin(Stdio::null())
+    .stdout(Stdio::piped());
+    let mut child = Qemu(qemu.spawn().context("cannot run qemu-system-x86_64")?);
+    let log = cache.join(format!("{}.log", kernel.name));
+    let lines = listen(&mut child.0, &log, start + LIMIT)?;
+    let said = |prefix: &str| {
+        lines
+            .iter()
+            .rev()
+            .find_map(|line| Some(line.split_once(prefix)?.1.trim().to_owned()))
+    };
+    let tail = || lines[lines.len().saturating_sub(40)..].join("\n");
+    let status = said(MARKER)
+        .with_context(|| format!("it did not come to its end within {LIMIT:?}:\n{}", tail()))?;
+    ensure!(
+        status == "0",
+        "exit status {status}, see {}:\n{}",
+        log.display(),
+        tail()
+    );
+    let mut count = Count::default();
+    lines
+        .iter()
+        .filter_map(|line| Count::of_line(line))
+        .for_each(|seen| count.add(seen));
+    println!("  took {:.0} s", start.elapsed().as_secs_f64());
+    Ok((format!("Linux {}", installed.release), count))
+}
+
+/// A virtual machine that goes with this value.
+struct Qemu(Child);
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        if self.0.kill().is_ok()
+            && let Err(why) = self.0.wait()
+        {
+            eprintln!("qemu: {why}");
+        }
+    }
+}
+
+/// Reads the console until the machine ends or the time is over.
+fn listen(child: &mut Child, log: &Path, end: Instant) -> Result<Vec<String>> {
+    let stdout = child.stdout.take().context("no console")?;
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut console = BufReader::new(stdout);
+        let mut line = Vec::new();
+        while console
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|len| len > 0)
+        {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            if sender.send(text).is_err() {
+                return;
+            }
+        }
+    });
+    let mut lines = Vec::new();
+    while let Ok(line) = receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        if line.starts_with("test ") || line.contains("panicked at") {
+            println!("  {line}");
+        }
+        lines.push(line);
+    }
+    fs::write(log, lines.join("\n")).with_context(|| format!("cannot write {}", log.display()))?;
+    Ok(lines)
+}
+
+/// Builds the core tests and the program that they run; their paths.
+fn build_core() -> Result<(PathBuf, PathBuf)> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "test",
+            "--no-run",
+            "--package",
+            "netns-trace-tests",
+            "--test",
+            "core",
+        ])
+        .args(["--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "the core tests do not build");
+    let tests = executable(&output.stdout, "core")?;
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--package", "netns-trace"])
+        .args(["--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "netns-trace does not build");
+    Ok((tests, executable(&output.stdout, "netns-trace")?))
+}
+
+/// The file that cargo says it has made of a target.
+fn executable(messages: &[u8], target: &str) -> Result<PathBuf> {
+    let name = format!("\"name\":\"{target}\"");
+    String::from_utf8_lossy(messages)
+        .lines()
+        .filter(|line| line.contains(&name))
+        .find_map(|line| {
+            line.split_once("\"executable\":\"")?
+                .1
+                .split('"')
+                .next()
+                .map(PathBuf::from)
+        })
+        .with_context(|| format!("cargo does not say where {target} is"))
+}
