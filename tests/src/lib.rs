@@ -3,6 +3,7 @@
 
 pub mod bed;
 pub mod command;
+pub mod kernel;
 pub mod names;
 pub mod namespaces;
 pub mod packets;

@@ -32,9 +32,7 @@ pub(crate) struct Options {
 
 /// Builds or checks.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask lies in the workspace")?;
+    let root = crate::root();
     let object = root.join("netns-trace-ebpf/object/netns-trace.bpf.o");
     let origin = object.with_extension("txt");
     if options.check {

@@ -5,7 +5,7 @@ mod install;
 mod test;
 mod vm;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -14,6 +14,12 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     chore: Chore,
+}
+
+/// The workspace's folder.
+fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
 }
 
 #[derive(Subcommand)]

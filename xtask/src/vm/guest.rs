@@ -152,13 +152,19 @@ fn copy_modules(kernel: &Installed, to: &Path) -> Result<Vec<String>> {
                 .ancestors()
                 .nth(3)
                 .context("modules lie in a root")?;
-            let status = Command::new("depmod")
+            // It warns of lists that only an installation has.
+            let done = Command::new("depmod")
                 .arg("--basedir")
                 .arg(base)
                 .arg(&kernel.release)
-                .status()
+                .output()
                 .context("cannot run depmod")?;
-            ensure!(status.success(), "depmod failed ({status})");
+            ensure!(
+                done.status.success(),
+                "depmod failed ({}): {}",
+                done.status,
+                String::from_utf8_lossy(&done.stderr)
+            );
             fs::read_to_string(&index).context("depmod has made no index")?
         }
     };

@@ -51,10 +51,7 @@ pub(crate) struct Installed {
 
 /// Where kernels are kept: `NETNS_TRACE_CACHE`, or the build directory.
 pub(crate) fn cache() -> PathBuf {
-    env::var_os("NETNS_TRACE_CACHE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/vm"),
-        PathBuf::from,
-    )
+    env::var_os("NETNS_TRACE_CACHE").map_or_else(|| crate::root().join("target/vm"), PathBuf::from)
 }
 
 impl Kernel {
@@ -224,6 +221,8 @@ fn archive(sources: &str) -> Option<String> {
 fn download(from: &str, to: &Path, sha256: Option<&str>) -> Result<()> {
     remove(to)?;
     let mut command = Command::new(APT_HELPER);
+    // The cache need not be readable for apt's own user.
+    command.args(["-o", "APT::Sandbox::User=root"]);
     command.arg("download-file").arg(from).arg(to);
     if let Some(sha256) = sha256 {
         command.arg(format!("SHA256:{sha256}"));
