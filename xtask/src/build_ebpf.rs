@@ -33,7 +33,7 @@ pub(crate) struct Options {
 /// Builds or checks.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let root = crate::root();
-    let object = root.join("netns-trace-ebpf/object/netns-trace.bpf.o");
+    let object = object_path();
     let origin = object.with_extension("txt");
     if options.check {
         return check(root, &object, &origin);
@@ -61,6 +61,48 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     )?;
     println!("{}: {} bytes", object.display(), bytes.len());
     Ok(())
+}
+
+/// Runs `work` with an object built by this machine's compiler in the committed one's place, where
+/// the two differ. None where they are the same, or where nothing here builds one.
+pub(crate) fn with_fresh_object<T>(work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    let toolchain = match Toolchain::find() {
+        Ok(toolchain) => toolchain,
+        Err(why) => {
+            println!("no tests on a freshly built object: {why:#}");
+            return Ok(None);
+        }
+    };
+    let committed = Replaced {
+        path: object_path(),
+        bytes: fs::read(object_path()).context("cannot read the committed object")?,
+    };
+    let fresh = toolchain.build(crate::root())?;
+    if fresh == committed.bytes {
+        println!("a freshly built object is the committed one: the tests ran on both");
+        return Ok(None);
+    }
+    println!("the same on an object built with {}", toolchain.compiler);
+    fs::write(&committed.path, fresh).context("cannot put the fresh object in place")?;
+    work().map(Some)
+}
+
+/// A file that gets its bytes back.
+struct Replaced {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        if let Err(why) = fs::write(&self.path, &self.bytes) {
+            eprintln!("{} is not the committed object: {why}", self.path.display());
+        }
+    }
+}
+
+fn object_path() -> PathBuf {
+    crate::root().join("netns-trace-ebpf/object/netns-trace.bpf.o")
 }
 
 fn check(root: &Path, object: &Path, origin: &Path) -> Result<()> {

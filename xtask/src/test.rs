@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{install, vm};
+use crate::{build_ebpf, install, vm};
 
 /// Programs that tests use as second witnesses, with their Debian packages.
 const WITNESSES: [(&str, &str); 9] = [
@@ -70,21 +70,28 @@ impl Count {
 pub(crate) fn run(options: &Options) -> Result<()> {
     install::need(&WITNESSES)?;
     let ci = options.ci || std::env::var("CI").is_ok_and(|value| value == "true");
-    let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["test", "--workspace", "--no-fail-fast", "--"])
-        .args(&options.args)
-        .stdin(Stdio::null());
+    let test = |what: &[&str]| -> Result<(Count, bool)> {
+        // The tests run the command itself.
+        cargo(&["build", "--workspace"])?;
+        let mut command = Command::new(env!("CARGO"));
+        command
+            .arg("test")
+            .args(what)
+            .args(["--no-fail-fast", "--"]);
+        command.args(&options.args).stdin(Stdio::null());
+        if ci {
+            command.env("CI", "true");
+        }
+        counted(command)
+    };
+    let (mut count, mut clean) = test(&["--workspace"])?;
     if ci {
-        command.env("CI", "true");
+        let core = ["--package", "netns-trace-tests", "--test", "core"];
+        if let Some((more, fine)) = build_ebpf::with_fresh_object(|| test(&core))? {
+            count.add(more);
+            clean &= fine;
+        }
     }
-    // The tests run the command itself.
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--workspace"])
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(built.success(), "the build failed ({built})");
-    let (mut count, mut clean) = counted(command)?;
     if !options.no_vm {
         match vm::run(&vm::Options::core()) {
             Ok(more) => count.add(more),
@@ -98,6 +105,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("\n{} passed, {} failed", count.passed, count.failed);
     ensure!(clean && count.failed == 0, "tests failed");
     ensure!(count.passed > 0, "no test ran");
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    let status = Command::new(env!("CARGO")).args(args).status();
+    let status = status.context("cannot run cargo")?;
+    ensure!(
+        status.success(),
+        "cargo {} failed ({status})",
+        args.join(" ")
+    );
     Ok(())
 }
 
