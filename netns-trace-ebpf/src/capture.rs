@@ -4,100 +4,60 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
     helpers::generated::{
-        bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_output,
-        bpf_skb_load_bytes,
+        bpf_get_smp_processor_id, bpf_probe_read_kernel, bpf_ringbuf_output, bpf_skb_load_bytes,
     },
     programs::TcContext,
 };
-use aya_log_ebpf::{debug, warn};
+use aya_log_ebpf::warn;
 use netns_trace_ebpf::{
-    Control, EGRESS, HEADER_LEN, HookCounters, INGRESS, MAX_SNAPLEN, RecordHeader, feature,
-    hook_index, place, record,
+    Control, EGRESS, HEADER_LEN, HookCounters, MAX_SNAPLEN, RecordHeader, feature, record,
 };
 
 use crate::{
-    identity::{Known, recognise},
-    maps::{CONTROL, COUNTERS, RECORDS, SCRATCH, has, tap},
+    maps::{CONTROL, RECORDS, SCRATCH, has, tap},
+    stamp::Known,
 };
 
-/// `__sk_buff::pkt_type` of the copy of own multicast and broadcast that the kernel loops back.
-/// <https://github.com/torvalds/linux/blob/v5.10/include/uapi/linux/if_packet.h#L31>
-const PACKET_LOOPBACK: u32 = 5;
 /// `ip_summed` of a packet whose checksum a device has verified.
 /// <https://github.com/torvalds/linux/blob/v5.10/include/linux/skbuff.h#L220>
 const CHECKSUM_UNNECESSARY: u8 = 1;
 /// `ip_summed` of a packet whose checksum is yet to be filled in.
 const CHECKSUM_PARTIAL: u8 = 3;
 
-/// Counts a packet and, where it is wanted, records it.
-#[inline(always)]
-pub(crate) fn packet(ctx: &TcContext, hook: u32) {
-    // SAFETY: the context is the kernel's, valid for the whole run.
-    let skb = unsafe { &*ctx.skb.skb };
-    if hook == INGRESS && skb.pkt_type == PACKET_LOOPBACK {
-        return;
-    }
-    let Some(counters) = COUNTERS.get_ptr_mut(hook_index(tap!(tap), hook)) else {
-        return;
-    };
-    // SAFETY: a per-CPU value, which only this CPU writes, with bottom halves disabled.
-    let counters = unsafe { &mut *counters };
-    if counters.seen == 0 {
-        // Copies: the logger keeps their addresses, and what has one is no constant any more.
-        let (tap, hook, len) = (tap!(tap), hook, skb.len);
-        debug!(
-            ctx,
-            "tap {}, hook {}: first packet on this CPU, {} bytes", tap, hook, len
-        );
-    }
-    counters.seen += 1;
+/// What the classifier knows of a packet before it copies it.
+pub(crate) struct Sighting<'a> {
+    pub(crate) ctx: &'a TcContext,
+    /// [`INGRESS`](netns_trace_ebpf::INGRESS) or [`EGRESS`].
+    pub(crate) hook: u32,
+    /// The address of its `struct sk_buff`.
+    pub(crate) skb: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub(crate) time_ns: u64,
+    pub(crate) known: Known,
+}
 
+/// Copies a wanted packet into the ring, or counts why not.
+#[inline(always)]
+pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
+    let (ctx, hook) = (packet.ctx, packet.hook);
     // SAFETY: the helper only reads the CPU's number.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     let (Some(scratch), Some(control)) = (SCRATCH.get_ptr_mut(cpu), CONTROL.get_ptr_mut(0)) else {
         return;
     };
-    // SAFETY: the scratch buffer belongs to this CPU; it is 8-byte aligned, as map values are.
-    let header = unsafe { &mut *scratch.cast::<RecordHeader>() };
-    // SAFETY: the helper only reads the clock.
-    header.time_ns = unsafe { bpf_ktime_get_ns() };
-    header.packet_id = 0;
-    header.tap = tap!(tap) as u16;
-    header.flags = if hook == EGRESS { record::EGRESS } else { 0 };
-
-    let skb_address = address(ctx, &mut header.packet_id);
-    if has(hook, feature::IDENTIFY) {
-        let place = tap!(place[hook as usize]);
-        let known = recognise(ctx, hook, skb_address, header.time_ns);
-        header.packet_id = known.packet_id;
-        if has(hook, feature::SHARED) && !known.by_target {
-            if place == place::BRIDGE_UP || place == place::UPLINK_OUT {
-                counters.foreign += 1;
-                return;
-            }
-            header.flags |= record::UNDECIDED;
-        }
-        if has(hook, feature::TELL) && !has(hook, feature::EMIT) {
-            tell(header, &known, counters);
-        }
-    } else {
-        header.packet_id = 0;
-    }
-
-    counters.received += 1;
-    if !has(hook, feature::EMIT) {
-        return;
-    }
     // SAFETY: map values; user space writes `ended`, all CPUs add to `recorded`.
     let control = unsafe { &*control };
     if ended(hook, control) {
         counters.discarded += 1;
         return;
     }
-    describe(header, skb, skb_address);
-    let captured = clamp(min(skb.len, tap!(snaplen)));
+    // SAFETY: the scratch buffer belongs to this CPU; it is 8-byte aligned, as map values are.
+    let header = unsafe { &mut *scratch.cast::<RecordHeader>() };
+    *header = packet.header(counters);
+    // SAFETY: the context is the kernel's, valid for the whole run.
+    describe(header, unsafe { &*ctx.skb.skb }, packet.skb);
+    let captured = clamp(min(header.len, tap!(snaplen)));
     header.captured = captured as u32;
-    header.drops = counters.pending_drops as u32;
     // SAFETY: `scratch` has room for a header and `MAX_SNAPLEN` bytes, and `captured` is at most
     // that.
     let copied = unsafe {
@@ -139,6 +99,28 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
     }
 }
 
+impl Sighting<'_> {
+    /// The header of a record of it, without what [`describe`] adds.
+    #[inline(always)]
+    fn header(&self, counters: &HookCounters) -> RecordHeader {
+        let mut flags = 0;
+        if self.hook == EGRESS {
+            flags |= record::EGRESS;
+        }
+        if self.known.undecided {
+            flags |= record::UNDECIDED;
+        }
+        RecordHeader {
+            time_ns: self.time_ns,
+            packet_id: self.known.packet_id,
+            drops: counters.pending_drops as u32,
+            tap: tap!(tap) as u16,
+            flags,
+            ..RecordHeader::default()
+        }
+    }
+}
+
 /// Whether the capture is over: because user space says so, or all wanted records are there.
 #[inline(always)]
 fn ended(hook: u32, control: &Control) -> bool {
@@ -154,18 +136,17 @@ fn ended(hook: u32, control: &Control) -> bool {
 
 /// Tells the taps that wait for it that the target has seen their packet.
 #[inline(always)]
-fn tell(header: &mut RecordHeader, known: &Known, counters: &mut HookCounters) {
-    if !known.before || known.by_target {
+pub(crate) fn tell(packet: &Sighting<'_>, counters: &mut HookCounters) {
+    if !packet.known.before || packet.known.by_target {
         return;
     }
+    let mut header = packet.header(counters);
     header.flags |= record::SIGHTING;
-    header.captured = 0;
-    header.drops = counters.pending_drops as u32;
-    // SAFETY: the header is initialised memory of the map value's first bytes.
+    // SAFETY: an initialised value on the stack.
     let output = unsafe {
         bpf_ringbuf_output(
             (&raw const RECORDS).cast_mut().cast(),
-            core::ptr::from_mut(header).cast(),
+            (&raw mut header).cast(),
             HEADER_LEN as u64,
             0,
         )
@@ -183,8 +164,6 @@ fn describe(header: &mut RecordHeader, skb: &__sk_buff, skb_address: u64) {
     header.len = skb.len;
     header.gso_size = skb.gso_size as u16;
     header.gso_segs = skb.gso_segs as u16;
-    header.vlan_tci = 0;
-    header.vlan_proto = 0;
     if skb.vlan_present != 0 {
         header.flags |= record::VLAN;
         header.vlan_tci = skb.vlan_tci as u16;
@@ -211,18 +190,6 @@ fn describe(header: &mut RecordHeader, skb: &__sk_buff, skb_address: u64) {
                 _ => {}
             }
         }
-    }
-}
-
-/// The address of the packet's `struct sk_buff`: a classifier's context pointer is just that, and
-/// `cell`, a word of a map value, turns the pointer into a number.
-#[inline(always)]
-fn address(ctx: &TcContext, cell: &mut u64) -> u64 {
-    let cell: *mut u64 = cell;
-    // SAFETY: `cell` is valid; volatile, so that the pointer really takes the way through memory.
-    unsafe {
-        core::ptr::write_volatile(cell.cast(), ctx.as_ptr());
-        core::ptr::read_volatile(cell)
     }
 }
 

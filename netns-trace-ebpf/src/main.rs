@@ -1,6 +1,6 @@
 //! The kernel side: two classifiers, one for each hook of an interface.
 //!
-//! Entry points only; `capture` and `identity` hold the work. Observing changes nothing: every
+//! Entry points only; `packet` and what it calls hold the work. Observing changes nothing: every
 //! way out returns [`TCX_NEXT`], so that the programs behind ours run as if we were not there.
 
 #![no_std]
@@ -11,8 +11,10 @@ use aya_ebpf::{macros::classifier, programs::TcContext};
 use netns_trace_ebpf::{EGRESS, INGRESS};
 
 mod capture;
-mod identity;
+mod latency;
 mod maps;
+mod packet;
+mod stamp;
 
 /// Goes on with the next program of the hook: `TCX_NEXT` (6.6) and `TC_ACT_UNSPEC` alike.
 /// <https://github.com/torvalds/linux/blob/v6.6/include/uapi/linux/bpf.h#L6441>
@@ -21,14 +23,14 @@ const TCX_NEXT: i32 = -1;
 /// Packets that the interface receives.
 #[classifier]
 fn netns_trace_in(ctx: TcContext) -> i32 {
-    capture::packet(&ctx, INGRESS);
+    packet::packet(&ctx, INGRESS);
     TCX_NEXT
 }
 
 /// Packets that the interface sends.
 #[classifier]
 fn netns_trace_out(ctx: TcContext) -> i32 {
-    capture::packet(&ctx, EGRESS);
+    packet::packet(&ctx, EGRESS);
     TCX_NEXT
 }
 

@@ -6,7 +6,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray, RingBuf},
 };
-use netns_trace_ebpf::{Control, HookCounters, IDENTITY_SLOTS, Identity, SCRATCH_LEN, TapConfig};
+use netns_trace_ebpf::{
+    Control, Histogram, HookCounters, Pair, SCRATCH_LEN, STAMP_SLOTS, Stamp, TapConfig,
+};
 
 /// The records of all taps. User space sets its size.
 #[map]
@@ -27,9 +29,21 @@ pub(crate) static COUNTERS: PerCpuArray<HookCounters> = PerCpuArray::with_max_en
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
-/// Packets on their way, by [`Identity::slot`].
+/// Packets on their way, by [`Stamp::slot`].
 #[map]
-pub(crate) static IDENTITIES: Array<Identity> = Array::with_max_entries(IDENTITY_SLOTS, 0);
+pub(crate) static STAMPS: Array<Stamp> = Array::with_max_entries(STAMP_SLOTS, 0);
+
+/// Which hooks are neighbours, by [`netns_trace_ebpf::pair_index`].
+#[map]
+pub(crate) static PAIRS: Array<Pair> = Array::with_max_entries(4, 0);
+
+/// Times between taps, by segment.
+#[map]
+pub(crate) static HISTOGRAMS: PerCpuArray<Histogram> = PerCpuArray::with_max_entries(1, 0);
+
+/// When the last packet passed each tap, give or take a little.
+#[map]
+pub(crate) static LAST_SEEN: Array<u64> = Array::with_max_entries(1, 0);
 
 /// One entry: the last packet id that each CPU gave.
 #[map]
@@ -39,14 +53,14 @@ pub(crate) static PACKET_IDS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1
 #[unsafe(no_mangle)]
 static TAP: TapConfig = TapConfig {
     limit: 0,
+    idle_gap_ns: 0,
     tap: 0,
+    hooks: 0,
     snaplen: 0,
     features: [0; 2],
-    place: [0; 2],
     ip_summed_offset: 0,
     ip_summed_shift: 0,
     cpus: 0,
-    padding: 0,
 };
 
 /// Reads one field of [`TAP`]. Volatile, since its value is set when the programs are loaded.
