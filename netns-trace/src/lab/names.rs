@@ -127,16 +127,15 @@ pub(super) fn remove(name: &str, inode: Option<u64>, cookie: Option<u64>) -> Res
     remove_file(&path)
 }
 
+/// The file goes also when the unmounting is refused, which tells nothing: a file on which
+/// something is mounted is not removed.
 fn remove_file(path: &Path) -> Result<(), LabError> {
-    match umount2(path, MntFlags::MNT_DETACH) {
-        // Not mounted, or gone.
-        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
-        Err(errno) => return Err(LabError::io(format!("unmount {path:?}"), errno.into())),
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LabError::io(format!("remove {path:?}"), error))
+    let unmounted = umount2(path, MntFlags::MNT_DETACH);
+    match (fs::remove_file(path), unmounted) {
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        (Err(_), Err(errno)) if errno != nix::errno::Errno::EINVAL => {
+            Err(LabError::io(format!("unmount {path:?}"), errno.into()))
         }
-        _ => Ok(()),
+        (removed, _) => removed.map_err(|e| LabError::io(format!("remove {path:?}"), e)),
     }
 }

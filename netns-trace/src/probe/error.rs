@@ -4,6 +4,8 @@ use std::io;
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
+use crate::privilege::MissingCapabilities;
+
 /// Why packets cannot be tapped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,10 +19,10 @@ pub enum ProbeError {
         found: String,
     },
     /// Capabilities are missing.
-    #[error("cannot load the eBPF programs: {missing} {} missing (run as root)", are(.missing))]
+    #[error("cannot load the eBPF programs: {missing}")]
     Privilege {
-        /// The capabilities' names, joined.
-        missing: String,
+        /// Which.
+        missing: MissingCapabilities,
     },
     /// The detached BPF file system could not be made.
     #[error(
@@ -66,14 +68,6 @@ pub enum ProbeError {
         /// Why.
         source: io::Error,
     },
-}
-
-fn are(missing: &str) -> &'static str {
-    if missing.contains(", ") || missing.contains(" and ") {
-        "are"
-    } else {
-        "is"
-    }
 }
 
 /// The causes of an error, each once, from the outermost in.

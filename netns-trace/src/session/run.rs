@@ -56,6 +56,8 @@ pub struct Report {
 /// What could not be set up, or a file that could not be written to its end. The summary is
 /// printed in the latter case too.
 pub fn capture(config: &CaptureConfig) -> Result<Report> {
+    check_kernel()?;
+    check_privileges()?;
     let signals = Signals::new()?;
     let swept = sweep();
     if swept > 0 {
@@ -121,8 +123,6 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
 
 /// Resolves the targets, finds their paths, and plans the taps.
 fn plan_taps(config: &CaptureConfig) -> Result<Plan> {
-    check_kernel()?;
-    check_privileges()?;
     let mut paths = Vec::new();
     for spec in &config.targets {
         let target = target::resolve(spec)?;
