@@ -1,7 +1,7 @@
 //! What this process may do, as the kernel says it: the capabilities in force, asked for before
 //! anything is made, so that a refusal names the one that is missing and leaves nothing behind.
 
-use std::{fmt, fs, io};
+use std::{fmt, fs, io, os::unix::fs::MetadataExt as _};
 
 /// A right that some of our work needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,16 @@ pub const STATUS: &str = "/proc/thread-self/status";
 /// When [`STATUS`] cannot be read.
 pub fn missing(needed: &[Capability]) -> io::Result<Option<MissingCapabilities>> {
     Ok(missing_in(&fs::read_to_string(STATUS)?, needed))
+}
+
+/// Whether this process is in a user namespace of its own, whose root has every capability, none of
+/// which counts for the machine itself; false also when that cannot be told.
+#[must_use]
+pub fn is_confined() -> bool {
+    /// `USER_NS_INIT_INO`, the same in every kernel since 3.8:
+    /// <https://github.com/torvalds/linux/blob/v6.18/include/uapi/linux/nsfs.h>
+    const INITIAL: u64 = 0xefff_fffd;
+    fs::metadata("/proc/thread-self/ns/user").is_ok_and(|ns| ns.ino() != INITIAL)
 }
 
 fn missing_in(status: &str, needed: &[Capability]) -> Option<MissingCapabilities> {

@@ -24,6 +24,11 @@ pub enum ProbeError {
         /// Which.
         missing: MissingCapabilities,
     },
+    /// The capabilities are those of a user namespace.
+    #[error(
+        "cannot load the eBPF programs: the capabilities are those of a user namespace, which do not count for the machine (run as root outside of it)"
+    )]
+    Confined,
     /// The detached BPF file system could not be made.
     #[error(
         "cannot make a BPF file system of its own for the maps: {source} (CAP_SYS_ADMIN and CONFIG_BPF_SYSCALL are needed)"
@@ -85,12 +90,28 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What can be done about an error, as the end of the sentence.
+fn way_out(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let errno = causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
+        .last();
+    match errno {
+        Some(libc::EPERM | libc::EACCES) => {
+            "; no capability is missing: a seccomp filter, a security module or the kernel's lockdown \
+             forbids bpf(2) here"
+        }
+        Some(libc::ENOMEM) => "; a smaller --buffer takes less memory",
+        _ => "",
+    }
+}
+
 pub(super) fn load(error: EbpfError) -> ProbeError {
-    ProbeError::Object(chain(&error))
+    ProbeError::Object(chain(&error) + way_out(&error))
 }
 
 pub(super) fn map(error: MapError) -> ProbeError {
-    ProbeError::Map(chain(&error))
+    ProbeError::Map(chain(&error) + way_out(&error))
 }
 
 pub(super) fn log(error: aya_log::Error) -> ProbeError {

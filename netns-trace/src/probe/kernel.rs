@@ -73,9 +73,11 @@ fn version(release: &str) -> (u32, u32) {
 ///
 /// # Errors
 ///
-/// [`ProbeError::Privilege`] names those that are missing.
+/// [`ProbeError::Privilege`] names those that are missing, [`ProbeError::Confined`] says that those
+/// that are there do not count.
 pub fn check_privileges() -> Result<(), ProbeError> {
     match privilege::missing(&NEEDED) {
+        Ok(None) if privilege::is_confined() => Err(ProbeError::Confined),
         Ok(None) => Ok(()),
         Ok(Some(missing)) => Err(ProbeError::Privilege { missing }),
         Err(source) => Err(ProbeError::Read {
