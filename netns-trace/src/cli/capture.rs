@@ -10,7 +10,7 @@ use super::{logger, units};
 use crate::{
     capture::Format,
     probe::AttachMethod,
-    session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat, Usage},
+    session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat},
     target::TargetSpec,
     topology::Role,
 };
@@ -133,21 +133,16 @@ fn taps(word: &str) -> Result<TapChoice, String> {
 impl CaptureArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.verbose);
-        session::capture(&self.configure()?)?;
+        session::capture(&self.configure())?;
         Ok(())
     }
 
-    fn configure(self) -> Result<CaptureConfig, Usage> {
+    fn configure(self) -> CaptureConfig {
         let all = [Role::Inside, Role::Veth, Role::Bridge, Role::Uplink];
         let mut taps = BTreeSet::new();
         for choice in &self.taps {
             match choice {
                 TapChoice::All => taps.extend(all),
-                TapChoice::One(Role::Peer) if self.targets.len() < 2 => {
-                    return Err(Usage(
-                        "--taps peer means another named target: name a second one".to_owned(),
-                    ));
-                }
                 TapChoice::One(role) => drop(taps.insert(*role)),
             }
         }
@@ -162,7 +157,7 @@ impl CaptureArgs {
             }
             _ => Format::Pcapng,
         };
-        Ok(CaptureConfig {
+        CaptureConfig {
             targets: self.targets,
             interface: self.interface,
             output,
@@ -182,6 +177,6 @@ impl CaptureArgs {
             attach: self.attach,
             verbose: self.verbose > 0,
             summary: self.summary,
-        })
+        }
     }
 }

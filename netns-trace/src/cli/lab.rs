@@ -40,7 +40,7 @@ struct UpArgs {
     #[arg(long, value_name = "NAME", default_value = "lab")]
     name: String,
     /// How many containers [default: 2; 3 in ring and mesh].
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", allow_negative_numbers = true)]
     count: Option<usize>,
     /// The lab's IPv4 subnet.
     #[arg(long, value_name = "CIDR", default_value = "10.77.0.0/24")]

@@ -65,7 +65,7 @@ fn sentence(mut error: clap::Error) -> String {
         error.insert(kind, value);
     }
     let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
     let paragraphs: Vec<String> = text
         .split("\n\n")
         .filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"))
@@ -83,7 +83,7 @@ fn one_line(text: &str) -> String {
             c.into()
         }
     };
-    text.trim_end().chars().map(escape).collect()
+    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]
