@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::{
     sys::{
         prctl::set_pdeathsig,
         signal::{Signal, kill},
     },
-    unistd::Pid,
+    unistd::{AccessFlags, Pid, access},
 };
 use serde_json::Value;
 
@@ -54,6 +54,14 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
         }
     }
     let folder = folder(dir)?;
+    let result = run_in(&folder, &signals);
+    if result.is_err() && dir.is_none() && fs::remove_dir(&folder).is_err() {
+        eprintln!("what was captured until then is in {folder:?}");
+    }
+    result
+}
+
+fn run_in(folder: &Path, signals: &Signals) -> Result<()> {
     let file = folder.join("demo.pcapng");
     let lab = build()?;
     let mut containers = lab.containers();
@@ -85,7 +93,7 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
     println!("{}\n", capture.wait_for("listening on")?);
     lines.wait_for("listening on")?;
 
-    let sent = send(&lab, a, b, &signals);
+    let sent = send(&lab, a, b, signals);
     lines.stop()?;
     capture.stop()?;
     let packets = lines.output()?;
@@ -131,7 +139,9 @@ fn build() -> Result<Lab> {
 /// The folder that is asked for, or a new one that nobody else can have prepared.
 fn folder(dir: Option<&Path>) -> Result<PathBuf> {
     if let Some(dir) = dir {
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::create_dir_all(dir).map_err(|why| unusable(dir, &why))?;
+        access(dir, AccessFlags::W_OK | AccessFlags::X_OK)
+            .map_err(|errno| unusable(dir, &errno.into()))?;
         return Ok(dir.to_owned());
     }
     for number in 0..100 {
@@ -139,16 +149,25 @@ fn folder(dir: Option<&Path>) -> Result<PathBuf> {
         let folder = env::temp_dir().join(name);
         match fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
-            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(why) => {
-                return Err(why).with_context(|| format!("cannot make {}", folder.display()));
-            }
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(why) => return Err(unusable(&folder, &why)),
         }
     }
     bail!(
         "cannot make a new directory in {}",
         env::temp_dir().display()
     )
+}
+
+fn unusable(folder: &Path, why: &io::Error) -> anyhow::Error {
+    let why = match why.kind() {
+        io::ErrorKind::AlreadyExists => "it is a file".to_owned(),
+        io::ErrorKind::NotFound => "what is above it does not exist".to_owned(),
+        io::ErrorKind::NotADirectory => "what is above it is a file and no directory".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only".to_owned(),
+        _ => why.to_string(),
+    };
+    anyhow!("cannot write to the directory {folder:?}: {why}; name another one with --dir")
 }
 
 /// Sends the traffic; a line for each kind. None if it was interrupted.

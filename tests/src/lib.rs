@@ -8,6 +8,7 @@ pub mod names;
 pub mod namespaces;
 pub mod packets;
 pub mod raw;
+pub mod refusal;
 pub mod root;
 pub mod tcx;
 pub mod tool;

@@ -12,12 +12,14 @@ use super::{
 };
 use crate::{
     netns::{NetNs, named},
+    privilege::{self, Capability},
     topology::{LinkKind, links},
 };
 
 /// Builds a lab; what was made is undone when a step fails.
 pub(super) fn build(spec: &LabSpec, private: bool) -> Result<(Record, StateFile), LabError> {
     let layout = lay_out(spec, &spec.plan()?);
+    check_privileges()?;
     let mut record = record(&spec.name, spec.topology, private, layout.nodes.clone());
     let state = begin(&record)?;
     let made = make_nodes(&mut record, &state, layout.forward)
@@ -29,6 +31,7 @@ pub(super) fn build(spec: &LabSpec, private: bool) -> Result<(Record, StateFile)
 pub(super) fn attach(spec: &AttachSpec) -> Result<(Record, StateFile), LabError> {
     check_name(&spec.name)?;
     check_gateways(spec)?;
+    check_privileges()?;
     let here = NetNs::current()?;
     check_bridge(&here, &spec.bridge)?;
     let mut node = Node::new(spec.name.clone(), NodeRole::Container);
@@ -51,6 +54,16 @@ pub(super) fn attach(spec: &AttachSpec) -> Result<(Record, StateFile), LabError>
         configure(&namespaces[0], &record.nodes[0], &routes)
     });
     finish(made, record, state)
+}
+
+/// Refuses before anything is touched what would be refused halfway, with no right to undo it.
+pub(super) fn check_privileges() -> Result<(), LabError> {
+    let missing = privilege::missing(&[Capability::NetAdmin, Capability::SysAdmin])
+        .map_err(|e| LabError::io(format!("read {}", privilege::STATUS), e))?;
+    match missing {
+        None => Ok(()),
+        Some(missing) => Err(LabError::Privilege { missing }),
+    }
 }
 
 /// Removes what a lab is made of: everything is tried, every failure is told.
