@@ -67,7 +67,9 @@ impl Bed {
     pub fn bridge() -> Self {
         let mut bed = Self::empty();
         bed.add_namespace("r");
-        bed.in_ns("r", "ip", &["link", "add", "br0", "type", "bridge"]);
+        // With snooping, the bridge sends reports of its own, seconds later.
+        let bridge = "link add br0 type bridge mcast_snooping 0";
+        bed.in_ns("r", "ip", &bridge.split(' ').collect::<Vec<_>>());
         bed.in_ns("r", "ip", &["link", "set", "br0", "up"]);
         bed.in_ns("r", "ip", &["addr", "add", "10.9.0.1/24", "dev", "br0"]);
         bed.in_ns(
