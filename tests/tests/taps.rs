@@ -1,7 +1,13 @@
 //! Every tap of a path shows what tcpdump shows there, as far as it is the target's, and one packet
 //! has one id at all of them.
 
-use std::{collections::HashSet, net::UdpSocket, path::Path, time::Duration};
+use std::{
+    collections::HashSet,
+    io::ErrorKind,
+    net::{SocketAddr, UdpSocket},
+    path::Path,
+    time::Duration,
+};
 
 use netns_trace::lab::{Topology, traffic};
 use netns_trace_tests::{
@@ -301,6 +307,16 @@ fn targets_whose_interfaces_share_an_index_are_told_apart() {
     assert!(counts.values().all(|times| *times == 4), "{counts:?}");
 }
 
+/// Receives a datagram, also if the wait is cut short meanwhile.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> (usize, SocketAddr) {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            received => return received.expect("a datagram in time"),
+        }
+    }
+}
+
 /// A packet's memory is used again at once: b hands on what it gets from a, in packets that differ
 /// in nothing but addresses and payload. They are others' at the bridge, and none has an id of
 /// a's.
@@ -318,9 +334,8 @@ fn a_packet_that_takes_anothers_memory_is_not_taken_for_it() {
     };
     let (from, through, to) = (bind(a), bind(b), bind(outside));
     for socket in [&through, &to] {
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("set");
+        let patience = Duration::from_secs(5);
+        socket.set_read_timeout(Some(patience)).expect("set");
     }
     let at = |socket: &UdpSocket| socket.local_addr().expect("its address");
     for extra in [&[][..], &["--no-latency"]] {
@@ -331,13 +346,13 @@ fn a_packet_that_takes_anothers_memory_is_not_taken_for_it() {
             let mut datagram = [0xab; 100];
             datagram[..8].copy_from_slice(&number.to_be_bytes());
             from.send_to(&datagram, at(&through)).expect("sent");
-            let (len, _) = through.recv_from(&mut buffer).expect("b gets it");
+            let (len, _) = receive(&through, &mut buffer);
             buffer[8] = 0xcd;
             through.send_to(&buffer[..len], at(&to)).expect("sent on");
-            let (len, back) = to.recv_from(&mut buffer).expect("the outside gets it");
+            let (len, back) = receive(&to, &mut buffer);
             buffer[8] = 0xef;
             to.send_to(&buffer[..len], back).expect("sent back");
-            through.recv_from(&mut buffer).expect("b gets it back");
+            receive(&through, &mut buffer);
             buffer[8] = 0x12;
             through
                 .send_to(&buffer[..len], at(&from))
