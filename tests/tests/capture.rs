@@ -179,7 +179,7 @@ fn udp_and_fragments() {
     let bed = Bed::bridge();
     let (_, sent) = compare(&bed, &[], |bed| {
         for _ in 0..5 {
-            let shell = "head -c 8000 /dev/zero | socat -u -b 8000 - UDP:10.9.0.3:7002";
+            let shell = "socat -u -b 8000 OPEN:/dev/zero,readbytes=8000 UDP:10.9.0.3:7002";
             bed.in_ns("a", "sh", &["-c", shell]);
         }
     });
