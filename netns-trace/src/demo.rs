@@ -75,32 +75,22 @@ fn run_in(folder: &Path, signals: &Signals) -> Result<()> {
         lab.router().map_or("a router", |router| &router.name)
     );
 
-    let target = format!("netns:{}", a.name);
     let file_name = file.to_string_lossy().into_owned();
-    let args = [
-        "capture",
-        &target,
-        "--taps",
-        "all",
-        "-w",
-        &file_name,
-        "--summary",
-        "json",
-    ];
-    let mut capture = Tool::start(&args)?;
-    let mut lines = Tool::start(&["capture", &target, "--no-latency", "-c", LINES])?;
-    println!("$ netns-trace {}", args[..6].join(" "));
-    println!("{}\n", capture.wait_for("listening on")?);
-    lines.wait_for("listening on")?;
-
-    let sent = send(&lab, a, b, signals);
-    lines.stop()?;
-    capture.stop()?;
-    let packets = lines.output()?;
-    let summary = capture.summary()?;
+    let target = format!("netns:{}", a.name);
+    let seen = watch(&lab, a, b, &file_name, signals);
     drop(containers);
     lab.down().context("the lab is not removed wholly")?;
-    let Some(sent) = sent? else {
+    // An interruption may have ended a capture before it was there to end cleanly.
+    let seen = match seen {
+        Err(_) if signals.next()? == Some(Wish::End) => None,
+        seen => seen?,
+    };
+    let Some(Seen {
+        sent,
+        packets,
+        summary,
+    }) = seen
+    else {
         println!("interrupted; the lab is removed");
         return Ok(());
     };
@@ -122,6 +112,44 @@ fn run_in(folder: &Path, signals: &Signals) -> Result<()> {
         "\nThe lab is removed. Next: netns-trace lab up, then netns-trace capture netns:lab-a"
     );
     Ok(())
+}
+
+/// What there is to report.
+struct Seen {
+    sent: String,
+    packets: String,
+    summary: Value,
+}
+
+/// Captures what is sent in the lab. None if it was interrupted.
+fn watch(lab: &Lab, a: &Node, b: &Node, file: &str, signals: &Signals) -> Result<Option<Seen>> {
+    let target = format!("netns:{}", a.name);
+    let args = [
+        "capture",
+        &target,
+        "--taps",
+        "all",
+        "-w",
+        file,
+        "--summary",
+        "json",
+    ];
+    let mut capture = Tool::start(&args)?;
+    let mut lines = Tool::start(&["capture", &target, "--no-latency", "-c", LINES])?;
+    println!("$ netns-trace {}", args[..6].join(" "));
+    println!("{}\n", capture.wait_for("listening on")?);
+    lines.wait_for("listening on")?;
+
+    let sent = send(lab, a, b, signals);
+    lines.stop()?;
+    capture.stop()?;
+    let packets = lines.output()?;
+    let summary = capture.summary()?;
+    Ok(sent?.map(|sent| Seen {
+        sent,
+        packets,
+        summary,
+    }))
 }
 
 /// With address translation to an outside where the kernel has it, without otherwise.
@@ -240,13 +268,16 @@ fn report(summary: &Value) -> String {
             number(&tap["discarded"])
         );
     }
+    let taps = || summary["taps"].as_array().into_iter().flatten();
     text += &format!(
-        "{:<18} {:<4} {:>9} {:>9} {:>8}\n",
+        "{:<18} {:<4} {:>9} {:>9} {:>8} {:>5} {:>10}\n",
         "all",
         "",
         number(&summary["received"]),
         number(&summary["captured"]),
-        number(&summary["dropped"])
+        number(&summary["dropped"]),
+        taps().map(|tap| sum(&tap["lost"])).sum::<u64>(),
+        taps().map(|tap| number(&tap["discarded"])).sum::<u64>()
     );
     text
 }

@@ -51,7 +51,8 @@ pub(super) fn attach(spec: &AttachSpec) -> Result<(Record, StateFile), LabError>
             .iter()
             .map(|&gateway| (None, gateway))
             .collect();
-        configure(&namespaces[0], &record.nodes[0], &routes)
+        configure(&namespaces[0], &record.nodes[0], &routes)?;
+        wait_until_running(&namespaces[0], &record.nodes[0])
     });
     finish(made, record, state)
 }
@@ -180,6 +181,9 @@ fn connect(layout: &Layout, namespaces: &[NetNs], topology: Topology) -> Result<
     for (routes, ns) in layout.routes.iter().zip(namespaces) {
         ns.run(|| add_routes(routes))??;
     }
+    for (node, ns) in layout.nodes.iter().zip(namespaces) {
+        wait_until_running(ns, node)?;
+    }
     if topology == Topology::Nat {
         let router = layout.nodes.iter().zip(namespaces);
         for (_, ns) in router.filter(|(node, _)| node.role == NodeRole::Router) {
@@ -199,6 +203,14 @@ fn configure(ns: &NetNs, node: &Node, routes: &[(Option<Cidr>, IpAddr)]) -> Resu
             wire.set_up(&interface.name)?;
         }
         add_routes(routes)
+    })?
+}
+
+fn wait_until_running(ns: &NetNs, node: &Node) -> Result<(), LabError> {
+    ns.run(|| {
+        let mut wire = Wire::here()?;
+        let mut names = node.interfaces.iter().map(|interface| &interface.name);
+        names.try_for_each(|name| wire.wait_until_running(name))
     })?
 }
 

@@ -89,7 +89,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
     let clock = WallClock::new().context("cannot read the clock")?;
     let mut taps = Taps::new();
     let mut maps = None;
-    for tap in plan.taps.iter().filter(|tap| tap.is_written()) {
+    for tap in plan.taps.iter().filter(|tap| tap.is_first()) {
         taps.bring_up(&mut probe, tap, config.attach)?;
         if maps.is_none() {
             maps = Some(probe.take_maps()?);
@@ -104,7 +104,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
     let infos = announce(config, &plan, &mut account);
     let tellers = plan.tellers();
     // From here on no namespace is held open but by the thread that attaches the rest.
-    let rest = plan.taps.into_iter().filter(|tap| !tap.is_written());
+    let rest = plan.taps.into_iter().filter(|tap| !tap.is_first());
     taps.bring_up_behind(probe, rest.collect(), config.attach)?;
     let mut capture = Capture {
         config,
@@ -394,14 +394,17 @@ impl Capture<'_> {
         }
     }
 
-    /// Says which taps' interfaces are gone; true once no written one is left.
+    /// Says which taps' interfaces are gone; true once no written one is left, or none of the
+    /// targets', without whose word shared taps have nothing to write.
     fn lost_all_taps(&mut self, taps: &mut Taps) -> bool {
         for number in taps.take_gone() {
             if let Some(tap) = self.taken.infos.iter().find(|tap| tap.number == number) {
                 eprintln!("netns-trace: {} is gone", tap.label);
             }
         }
-        !self.taken.infos.iter().any(|tap| taps.has(tap.number))
+        let written = self.taken.infos.iter().any(|tap| taps.has(tap.number));
+        let told = self.hold.is_none() || self.tellers.iter().any(|(tap, _)| taps.has(*tap));
+        !(written && told)
     }
 
     /// Ends the capture at all taps, takes what is still in the ring, detaches, counts, and writes
