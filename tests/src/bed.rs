@@ -109,7 +109,26 @@ impl Bed {
             );
             bed.in_ns(name, "ip", &["route", "add", "default", "via", "10.9.0.1"]);
         }
+        for port in ["va", "vb"] {
+            bed.wait_for_port("r", port);
+        }
         bed
+    }
+
+    /// Waits until a bridge forwards what a port receives: the kernel notices the carrier in its
+    /// own time, and what is sent before that is dropped.
+    fn wait_for_port(&self, ns: &str, port: &str) {
+        let ask = ["-d", "-j", "link", "show", "dev", port];
+        for _ in 0..1000 {
+            let text = self.in_ns(ns, "ip", &ask);
+            let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let state = &json[0]["linkinfo"]["info_slave_data"]["state"];
+            if state == "forwarding" && json[0]["operstate"] == "UP" {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        panic!("{port} forwards nothing");
     }
 
     /// As [`Bed::bridge`], without IPv6, of which the kernel sends by itself: what is counted is

@@ -9,6 +9,7 @@ pub mod names;
 pub mod namespaces;
 pub mod net;
 pub mod packets;
+pub mod private_run;
 pub mod raw;
 pub mod refusal;
 pub mod root;
