@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::{
     sys::{
         prctl::set_pdeathsig,
         signal::{Signal, kill},
     },
-    unistd::Pid,
+    unistd::{AccessFlags, Pid, access},
 };
 use serde_json::Value;
 
@@ -54,6 +54,14 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
         }
     }
     let folder = folder(dir)?;
+    let result = run_in(&folder, &signals);
+    if result.is_err() && dir.is_none() && fs::remove_dir(&folder).is_err() {
+        eprintln!("what was captured until then is in {folder:?}");
+    }
+    result
+}
+
+fn run_in(folder: &Path, signals: &Signals) -> Result<()> {
     let file = folder.join("demo.pcapng");
     let lab = build()?;
     let mut containers = lab.containers();
@@ -67,32 +75,22 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
         lab.router().map_or("a router", |router| &router.name)
     );
 
-    let target = format!("netns:{}", a.name);
     let file_name = file.to_string_lossy().into_owned();
-    let args = [
-        "capture",
-        &target,
-        "--taps",
-        "all",
-        "-w",
-        &file_name,
-        "--summary",
-        "json",
-    ];
-    let mut capture = Tool::start(&args)?;
-    let mut lines = Tool::start(&["capture", &target, "--no-latency", "-c", LINES])?;
-    println!("$ netns-trace {}", args[..6].join(" "));
-    println!("{}\n", capture.wait_for("listening on")?);
-    lines.wait_for("listening on")?;
-
-    let sent = send(&lab, a, b, &signals);
-    lines.stop()?;
-    capture.stop()?;
-    let packets = lines.output()?;
-    let summary = capture.summary()?;
+    let target = format!("netns:{}", a.name);
+    let seen = watch(&lab, a, b, &file_name, signals);
     drop(containers);
     lab.down().context("the lab is not removed wholly")?;
-    let Some(sent) = sent? else {
+    // An interruption may have ended a capture before it was there to end cleanly.
+    let seen = match seen {
+        Err(_) if signals.next()? == Some(Wish::End) => None,
+        seen => seen?,
+    };
+    let Some(Seen {
+        sent,
+        packets,
+        summary,
+    }) = seen
+    else {
         println!("interrupted; the lab is removed");
         return Ok(());
     };
@@ -116,6 +114,44 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// What there is to report.
+struct Seen {
+    sent: String,
+    packets: String,
+    summary: Value,
+}
+
+/// Captures what is sent in the lab. None if it was interrupted.
+fn watch(lab: &Lab, a: &Node, b: &Node, file: &str, signals: &Signals) -> Result<Option<Seen>> {
+    let target = format!("netns:{}", a.name);
+    let args = [
+        "capture",
+        &target,
+        "--taps",
+        "all",
+        "-w",
+        file,
+        "--summary",
+        "json",
+    ];
+    let mut capture = Tool::start(&args)?;
+    let mut lines = Tool::start(&["capture", &target, "--no-latency", "-c", LINES])?;
+    println!("$ netns-trace {}", args[..6].join(" "));
+    println!("{}\n", capture.wait_for("listening on")?);
+    lines.wait_for("listening on")?;
+
+    let sent = send(lab, a, b, signals);
+    lines.stop()?;
+    capture.stop()?;
+    let packets = lines.output()?;
+    let summary = capture.summary()?;
+    Ok(sent?.map(|sent| Seen {
+        sent,
+        packets,
+        summary,
+    }))
+}
+
 /// With address translation to an outside where the kernel has it, without otherwise.
 fn build() -> Result<Lab> {
     let name = format!("demo{}", std::process::id());
@@ -131,7 +167,9 @@ fn build() -> Result<Lab> {
 /// The folder that is asked for, or a new one that nobody else can have prepared.
 fn folder(dir: Option<&Path>) -> Result<PathBuf> {
     if let Some(dir) = dir {
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::create_dir_all(dir).map_err(|why| unusable(dir, &why))?;
+        access(dir, AccessFlags::W_OK | AccessFlags::X_OK)
+            .map_err(|errno| unusable(dir, &errno.into()))?;
         return Ok(dir.to_owned());
     }
     for number in 0..100 {
@@ -139,16 +177,25 @@ fn folder(dir: Option<&Path>) -> Result<PathBuf> {
         let folder = env::temp_dir().join(name);
         match fs::create_dir(&folder) {
             Ok(()) => return Ok(folder),
-            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(why) => {
-                return Err(why).with_context(|| format!("cannot make {}", folder.display()));
-            }
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(why) => return Err(unusable(&folder, &why)),
         }
     }
     bail!(
         "cannot make a new directory in {}",
         env::temp_dir().display()
     )
+}
+
+fn unusable(folder: &Path, why: &io::Error) -> anyhow::Error {
+    let why = match why.kind() {
+        io::ErrorKind::AlreadyExists => "it is a file".to_owned(),
+        io::ErrorKind::NotFound => "what is above it does not exist".to_owned(),
+        io::ErrorKind::NotADirectory => "what is above it is a file and no directory".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only".to_owned(),
+        _ => why.to_string(),
+    };
+    anyhow!("cannot write to the directory {folder:?}: {why}; name another one with --dir")
 }
 
 /// Sends the traffic; a line for each kind. None if it was interrupted.
@@ -221,13 +268,16 @@ fn report(summary: &Value) -> String {
             number(&tap["discarded"])
         );
     }
+    let taps = || summary["taps"].as_array().into_iter().flatten();
     text += &format!(
-        "{:<18} {:<4} {:>9} {:>9} {:>8}\n",
+        "{:<18} {:<4} {:>9} {:>9} {:>8} {:>5} {:>10}\n",
         "all",
         "",
         number(&summary["received"]),
         number(&summary["captured"]),
-        number(&summary["dropped"])
+        number(&summary["dropped"]),
+        taps().map(|tap| sum(&tap["lost"])).sum::<u64>(),
+        taps().map(|tap| number(&tap["discarded"])).sum::<u64>()
     );
     text
 }

@@ -1,13 +1,14 @@
 //! netns-trace sees and times every packet of a container from the host.
 //!
 //! Imports run one way: `cli` → `demo`, `session` → `capture`, `probe`, `lab` → `target` →
-//! `topology` → `netns`. `ARCHITECTURE.md` tells the way that a packet takes through them.
+//! `topology` → `netns` → `privilege`. `ARCHITECTURE.md` tells the way that a packet takes through them.
 
 pub mod capture;
 pub mod cli;
 pub mod demo;
 pub mod lab;
 pub mod netns;
+pub mod privilege;
 pub mod probe;
 pub mod session;
 pub mod target;

@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use netns_trace::netns::NetNs;
+
 /// Two "containers" `a` and `b` on a bridge `br0` in a router namespace. Addresses: the router has
 /// 10.9.0.1 and fd09::1, `a` ends in 2, `b` in 3. Host sides of the veths: `va`, `vb`.
 pub struct Bed {
@@ -65,7 +67,9 @@ impl Bed {
     pub fn bridge() -> Self {
         let mut bed = Self::empty();
         bed.add_namespace("r");
-        bed.in_ns("r", "ip", &["link", "add", "br0", "type", "bridge"]);
+        // With snooping, the bridge sends reports of its own, seconds later.
+        let bridge = "link add br0 type bridge mcast_snooping 0";
+        bed.in_ns("r", "ip", &bridge.split(' ').collect::<Vec<_>>());
         bed.in_ns("r", "ip", &["link", "set", "br0", "up"]);
         bed.in_ns("r", "ip", &["addr", "add", "10.9.0.1/24", "dev", "br0"]);
         bed.in_ns(
@@ -105,7 +109,26 @@ impl Bed {
             );
             bed.in_ns(name, "ip", &["route", "add", "default", "via", "10.9.0.1"]);
         }
+        for port in ["va", "vb"] {
+            bed.wait_for_port("r", port);
+        }
         bed
+    }
+
+    /// Waits until a bridge forwards what a port receives: the kernel notices the carrier in its
+    /// own time, and what is sent before that is dropped.
+    fn wait_for_port(&self, ns: &str, port: &str) {
+        let ask = ["-d", "-j", "link", "show", "dev", port];
+        for _ in 0..1000 {
+            let text = self.in_ns(ns, "ip", &ask);
+            let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            let state = &json[0]["linkinfo"]["info_slave_data"]["state"];
+            if state == "forwarding" && json[0]["operstate"] == "UP" {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        panic!("{port} forwards nothing");
     }
 
     /// As [`Bed::bridge`], without IPv6, of which the kernel sends by itself: what is counted is
@@ -145,6 +168,16 @@ impl Bed {
         PathBuf::from("/run/netns").join(self.name(name))
     }
 
+    /// Opens it.
+    ///
+    /// # Panics
+    ///
+    /// If it is gone.
+    #[must_use]
+    pub fn open(&self, name: &str) -> NetNs {
+        NetNs::open(&self.path(name)).unwrap_or_else(|why| panic!("{name}: {why}"))
+    }
+
     /// A file in this bed's folder.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
@@ -177,6 +210,18 @@ impl Bed {
         self.names.retain(|other| *other != full);
     }
 
+    /// What `ip` knows of an interface.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such interface.
+    #[must_use]
+    pub fn link(&self, name: &str, interface: &str) -> serde_json::Value {
+        let text = self.in_ns(name, "ip", &["-s", "-j", "link", "show", "dev", interface]);
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        json[0].clone()
+    }
+
     /// Packets that an interface has received and sent, by its own count.
     ///
     /// # Panics
@@ -184,13 +229,8 @@ impl Bed {
     /// If there is no such interface.
     #[must_use]
     pub fn counters(&self, name: &str, interface: &str) -> (u64, u64) {
-        let text = self.in_ns(name, "ip", &["-s", "-j", "link", "show", "dev", interface]);
-        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let packets = |way: &str| {
-            json[0]["stats64"][way]["packets"]
-                .as_u64()
-                .expect("a count")
-        };
+        let link = self.link(name, interface);
+        let packets = |way: &str| link["stats64"][way]["packets"].as_u64().expect("a count");
         (packets("rx"), packets("tx"))
     }
 
@@ -201,7 +241,7 @@ impl Bed {
     /// If the kernel does not tell.
     #[must_use]
     pub fn tcx(&self, name: &str, interface: &str) -> [Vec<u32>; 2] {
-        let ns = netns_trace::netns::NetNs::open(&self.path(name)).expect("the namespace");
+        let ns = self.open(name);
         let ask = || crate::tcx::HOOKS.map(|hook| crate::tcx::programs(interface, hook));
         ns.run(ask)
             .expect("entered")
@@ -214,7 +254,7 @@ impl Bed {
     ///
     /// If one cannot be sent.
     pub fn send_frames(&self, name: &str, interface: &str, frames: &[Vec<u8>]) {
-        let ns = netns_trace::netns::NetNs::open(&self.path(name)).expect("the namespace");
+        let ns = self.open(name);
         ns.run(|| crate::raw::send(interface, frames))
             .expect("entered")
             .expect("sent");

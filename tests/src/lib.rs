@@ -2,12 +2,18 @@
 //! of their own, and take them away again, also when they fail; they run side by side.
 
 pub mod bed;
+pub mod classifier;
 pub mod command;
 pub mod kernel;
 pub mod names;
 pub mod namespaces;
+pub mod net;
 pub mod packets;
+pub mod private_run;
 pub mod raw;
+pub mod refusal;
 pub mod root;
+pub mod sightings;
+pub mod summary;
 pub mod tcx;
 pub mod tool;

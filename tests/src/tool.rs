@@ -250,6 +250,8 @@ impl Witness {
             .args([
                 "tcpdump", "-n", "-i", interface, "-Q", direction, "-B", "131072", "-U",
             ])
+            // A bridge in promiscuous mode takes in what it otherwise only forwards.
+            .arg("-p")
             .args([
                 "--immediate-mode",
                 "--time-stamp-precision=nano",

@@ -12,42 +12,11 @@ use netns_trace_tests::{
     bed::Bed,
     packets,
     raw::frame,
-    tool::{Done, Running, netns_trace},
+    summary::{self, assert_balanced, number},
+    tool::{Running, netns_trace},
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-/// The summary that `--summary json` prints last.
-fn summary(done: &Done) -> Value {
-    let line = done.stderr.lines().rev().find(|line| line.starts_with('{'));
-    serde_json::from_str(line.unwrap_or_else(|| panic!("a summary: {done:?}"))).expect("JSON")
-}
-
-fn number(value: &Value) -> u64 {
-    value
-        .as_u64()
-        .unwrap_or_else(|| panic!("a number, not {value}"))
-}
-
-fn sum(value: &Value) -> u64 {
-    value
-        .as_object()
-        .expect("an object")
-        .values()
-        .map(number)
-        .sum()
-}
-
-/// `received = captured + dropped + lost + discarded` for every tap and direction.
-fn assert_balanced(summary: &Value) {
-    for tap in summary["taps"].as_array().expect("taps") {
-        let accounted = number(&tap["captured"])
-            + sum(&tap["dropped"])
-            + sum(&tap["lost"])
-            + number(&tap["discarded"]);
-        assert_eq!(number(&tap["received"]), accounted, "{tap}");
-    }
-}
 
 fn received(summary: &Value, direction: &str) -> u64 {
     let taps = summary["taps"].as_array().expect("taps");
@@ -84,7 +53,7 @@ fn a_ring_that_runs_over_loses_what_it_says() {
     let done = capture.stop();
     let after = bed.counters("a", "eth0");
     assert!(done.status.success(), "{done:?}");
-    let summary = summary(&done);
+    let summary = summary::of(&done);
     assert_balanced(&summary);
     let dropped = number(&summary["dropped"]);
     assert!(dropped > 3500, "{summary}");
@@ -168,7 +137,7 @@ fn nothing_is_lost_without_need_and_the_counters_agree() {
     bed.in_ns("a", "ping", &["-c", "50", "-i", "0.002", "10.9.0.3"]);
     let done = capture.stop();
     let after = bed.counters("a", "eth0");
-    let summary = summary(&done);
+    let summary = summary::of(&done);
     assert_balanced(&summary);
     assert_eq!(number(&summary["dropped"]), 0, "{summary}");
     assert_eq!(received(&summary, "out"), after.1 - before.1);
@@ -210,7 +179,7 @@ fn a_count_discards_and_does_not_drop() {
     flood(&bed, 3000, 300);
     let done = capture.wait();
     assert!(done.status.success(), "{done:?}");
-    let summary = summary(&done);
+    let summary = summary::of(&done);
     assert_balanced(&summary);
     assert_eq!(number(&summary["captured"]), 10);
     assert_eq!(number(&summary["dropped"]), 0, "{summary}");
@@ -247,7 +216,7 @@ fn a_full_device_is_told_and_the_file_stays_whole() {
     let done = capture.wait();
     assert_eq!(done.status.code(), Some(1), "{done:?}");
     assert!(done.stderr.contains("No space left on device"), "{done:?}");
-    let summary = summary(&done);
+    let summary = summary::of(&done);
     assert_balanced(&summary);
     let lost: u64 = summary["taps"]
         .as_array()
@@ -310,7 +279,7 @@ fn a_reader_that_stops_reading_does_not_keep_it_from_ending() {
     capture.signal(Signal::SIGTERM);
     let done = capture.wait();
     assert_eq!(done.status.code(), Some(1), "{done:?}");
-    let summary = summary(&done);
+    let summary = summary::of(&done);
     assert_balanced(&summary);
     let stalled: u64 = summary["taps"]
         .as_array()

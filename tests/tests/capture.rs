@@ -90,7 +90,10 @@ fn transfer(bed: &Bed, server: &str, client: &str, bytes: usize) {
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    drop(listener.kill());
+    if !sent {
+        drop(listener.kill());
+    }
+    // It ends once it has read everything.
     listener.wait().expect("its status");
     assert!(sent, "the transfer {client} works");
 }
@@ -168,7 +171,7 @@ fn tcp_with_segmentation_offload() {
     assert!(bytes > 8 << 20, "{bytes}");
     let largest = sent.iter().map(|packet| packet.len).max().expect("packets");
     assert!(
-        largest > 20_000,
+        largest > 3 * 1514,
         "packets of many segments, {largest} bytes at most"
     );
     assert!(!received.is_empty());
@@ -179,7 +182,7 @@ fn udp_and_fragments() {
     let bed = Bed::bridge();
     let (_, sent) = compare(&bed, &[], |bed| {
         for _ in 0..5 {
-            let shell = "head -c 8000 /dev/zero | socat -u -b 8000 - UDP:10.9.0.3:7002";
+            let shell = "socat -u -b 8000 OPEN:/dev/zero,readbytes=8000 UDP:10.9.0.3:7002";
             bed.in_ns("a", "sh", &["-c", shell]);
         }
     });

@@ -12,6 +12,7 @@ use netns_trace::{
 use netns_trace_tests::{
     kernel,
     names::unique,
+    private_run,
     raw::{self, frame},
     require_root,
     tool::{Done, Running, run},
@@ -337,6 +338,7 @@ fn a_count_ends_it() {
 fn a_killed_capture_leaves_nothing_that_the_next_start_does_not_take() {
     require_root!();
     let lab = bridge();
+    private_run::enter();
     let (a, b) = pair(&lab);
     let methods: &[&str] = if kernel::has_tcx() {
         &["tcx", "clsact"]

@@ -7,7 +7,7 @@ use std::{
 
 use netns_trace_tests::{
     bed::Bed,
-    packets,
+    packets, private_run,
     raw::frame,
     tool::{Running, netns_trace},
 };
@@ -185,6 +185,7 @@ fn by_sigkill_the_file_is_readable_up_to_its_last_flush() {
 #[test]
 fn by_sigkill_with_clsact_the_next_start_sweeps() {
     let bed = Bed::bridge();
+    private_run::enter();
     let target = bed.target("a");
     let capture = Running::capture([
         target.as_str(),

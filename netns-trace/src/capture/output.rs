@@ -204,8 +204,8 @@ impl Output {
             self.failure = Some(match why {
                 SinkError::Closed => LossCause::OutputClosed,
                 SinkError::Stalled => LossCause::OutputStalled,
-                SinkError::NoSpace(_) => LossCause::NoSpace,
-                SinkError::Failed(_) => LossCause::WriteFailed,
+                SinkError::NoSpace { .. } => LossCause::NoSpace,
+                SinkError::Failed { .. } => LossCause::WriteFailed,
             });
         }
         for hook in lost {
@@ -260,7 +260,13 @@ fn cannot_open(path: &Path, why: &io::Error) -> OutputError {
         "it is a directory; name a file in it".to_owned()
     } else {
         match why.kind() {
-            io::ErrorKind::NotFound => "its directory does not exist".to_owned(),
+            io::ErrorKind::NotFound => "its directory does not exist; make it first".to_owned(),
+            io::ErrorKind::NotADirectory => {
+                "what is above it is a file and no directory; name another place".to_owned()
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "its file system is mounted read-only; name another place".to_owned()
+            }
             _ => why.to_string(),
         }
     };

@@ -29,21 +29,32 @@ pub enum SinkError {
     #[error("the reader of the output has stopped reading")]
     Stalled,
     /// The device, or the user's share of it, is full.
-    #[error("cannot write the output: {0}")]
-    NoSpace(#[source] io::Error),
+    #[error("cannot write to {output}: {source}")]
+    NoSpace {
+        /// The file's path, escaped, or what else it is.
+        output: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Something else.
-    #[error("cannot write the output: {0}")]
-    Failed(#[source] io::Error),
+    #[error("cannot write to {output}: {source}")]
+    Failed {
+        /// The file's path, escaped, or what else it is.
+        output: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 impl SinkError {
-    fn of(why: io::Error) -> Self {
-        match why.kind() {
+    fn of(output: &str, source: io::Error) -> Self {
+        let output = output.to_owned();
+        match source.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed,
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Self::NoSpace(why),
-            _ => Self::Failed(why),
+            | io::ErrorKind::FileTooLarge => Self::NoSpace { output, source },
+            _ => Self::Failed { output, source },
         }
     }
 
@@ -81,6 +92,8 @@ enum Kind {
 
 pub(super) struct Sink {
     file: File,
+    /// How it is named to people.
+    name: String,
     kind: Kind,
     is_terminal: bool,
     buffer: Vec<u8>,
@@ -99,15 +112,16 @@ impl Sink {
             .create(true)
             .truncate(true)
             .open(path)?;
-        Self::new(file)
+        Self::new(file, format!("{path:?}"))
     }
 
     /// Stdout.
     pub(super) fn stdout() -> io::Result<Self> {
-        Self::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        Self::new(file, "standard output".to_owned())
     }
 
-    fn new(file: File) -> io::Result<Self> {
+    fn new(file: File, name: String) -> io::Result<Self> {
         use std::os::unix::fs::FileTypeExt as _;
         let kind = file.metadata()?.file_type();
         let kind = if kind.is_file() {
@@ -120,6 +134,7 @@ impl Sink {
         Ok(Self {
             is_terminal: file.is_terminal(),
             file,
+            name,
             kind,
             buffer: Vec::new(),
             marks: Vec::new(),
@@ -212,60 +227,60 @@ impl Sink {
             let mut piece = &self.buffer[written..];
             if matches!(self.kind, Kind::Pipe) {
                 piece = &piece[..piece.len().min(PIECE)];
-                if let Err(why) = wait_writable(self.file.as_fd(), stop, &mut deadline) {
+                if let Err(why) = self.wait_writable(stop, &mut deadline) {
                     return (written, Err(why));
                 }
             }
             match (&self.file).write(piece) {
                 Ok(0) => {
                     let why = io::Error::from(io::ErrorKind::WriteZero);
-                    return (written, Err(SinkError::Failed(why)));
+                    return (written, Err(SinkError::of(&self.name, why)));
                 }
                 Ok(len) => written += len,
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-                Err(why) => return (written, Err(SinkError::of(why))),
+                Err(why) => return (written, Err(SinkError::of(&self.name, why))),
             }
         }
         (written, Ok(()))
     }
-}
 
-/// Waits until a pipe takes a piece. Once `stop` is readable, only for a time of grace.
-fn wait_writable(
-    pipe: BorrowedFd<'_>,
-    stop: Option<BorrowedFd<'_>>,
-    deadline: &mut Option<Instant>,
-) -> Result<(), SinkError> {
-    loop {
-        let mut fds = vec![PollFd::new(pipe, PollFlags::POLLOUT)];
-        let mut timeout = PollTimeout::NONE;
-        match (*deadline, stop) {
-            (Some(end), _) => {
-                let left = end.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(SinkError::Stalled);
+    /// Waits until a pipe takes a piece. Once `stop` is readable, only for a time of grace.
+    fn wait_writable(
+        &self,
+        stop: Option<BorrowedFd<'_>>,
+        deadline: &mut Option<Instant>,
+    ) -> Result<(), SinkError> {
+        loop {
+            let mut fds = vec![PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+            let mut timeout = PollTimeout::NONE;
+            match (*deadline, stop) {
+                (Some(end), _) => {
+                    let left = end.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(SinkError::Stalled);
+                    }
+                    timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
                 }
-                timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+                (None, Some(stop)) => fds.push(PollFd::new(stop, PollFlags::POLLIN)),
+                (None, None) => {}
             }
-            (None, Some(stop)) => fds.push(PollFd::new(stop, PollFlags::POLLIN)),
-            (None, None) => {}
-        }
-        match poll(&mut fds, timeout) {
-            Ok(_) => {}
-            Err(nix::errno::Errno::EINTR) => continue,
-            Err(errno) => return Err(SinkError::Failed(errno.into())),
-        }
-        let happened = |n: usize| {
-            fds.get(n)
-                .and_then(PollFd::revents)
-                .unwrap_or(PollFlags::empty())
-        };
-        // A closed pipe polls POLLERR: the write then says why.
-        if happened(0).intersects(PollFlags::POLLOUT | PollFlags::POLLERR) {
-            return Ok(());
-        }
-        if happened(1).contains(PollFlags::POLLIN) {
-            *deadline = Some(Instant::now() + GRACE);
+            match poll(&mut fds, timeout) {
+                Ok(_) => {}
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(errno) => return Err(SinkError::of(&self.name, errno.into())),
+            }
+            let happened = |n: usize| {
+                fds.get(n)
+                    .and_then(PollFd::revents)
+                    .unwrap_or(PollFlags::empty())
+            };
+            // A closed pipe polls POLLERR: the write then says why.
+            if happened(0).intersects(PollFlags::POLLOUT | PollFlags::POLLERR) {
+                return Ok(());
+            }
+            if happened(1).contains(PollFlags::POLLIN) {
+                *deadline = Some(Instant::now() + GRACE);
+            }
         }
     }
 }
@@ -280,7 +295,7 @@ mod tests {
         let (reader, writer) = nix::unistd::pipe().expect("a pipe");
         (
             File::from(reader),
-            Sink::new(File::from(writer)).expect("a sink"),
+            Sink::new(File::from(writer), "a pipe".to_owned()).expect("a sink"),
         )
     }
 
@@ -319,7 +334,8 @@ mod tests {
         let mut sink = Sink::open(Path::new("/dev/full")).expect("a device");
         fill(&mut sink, 1, 10);
         let error = sink.flush(None, |_, _| {}).expect_err("full");
-        assert!(matches!(error, SinkError::NoSpace(_)), "{error:?}");
+        assert!(matches!(error, SinkError::NoSpace { .. }), "{error:?}");
+        assert!(error.to_string().contains("\"/dev/full\""), "{error}");
     }
 
     #[test]

@@ -10,15 +10,13 @@ use super::{logger, units};
 use crate::{
     capture::Format,
     probe::AttachMethod,
-    session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat, Usage},
+    session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat},
     target::TargetSpec,
     topology::Role,
 };
 
 /// Size of the ring where none is given.
-const DEFAULT_RING: u64 = 16 << 20;
-/// Largest ring: what the kernel allows (`RINGBUF_MAX_DATA_SZ` is 64 GiB; map sizes are 32 bits).
-const MAX_RING: u64 = 1 << 31;
+const DEFAULT_RING: u32 = 16 << 20;
 
 /// What `capture` takes. Letters are tcpdump's, with its meaning.
 #[derive(Debug, Args)]
@@ -33,10 +31,11 @@ pub(super) struct CaptureArgs {
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     write: Option<PathBuf>,
     /// End after N packets
-    #[arg(short = 'c', long = "count", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'c', long = "count", value_name = "N", allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Keep at most N bytes of each packet (0: the most, 262144)
-    #[arg(short = 's', long = "snapshot-length", value_name = "N", default_value_t = MAX_SNAPLEN,
+    #[arg(short = 's', long = "snapshot-length", value_name = "N", default_value_t = MAX_SNAPLEN, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_SNAPLEN)))]
     snaplen: u32,
     /// Only packets that the interface receives, or sends
@@ -53,12 +52,14 @@ pub(super) struct CaptureArgs {
         short = 'B',
         long = "buffer-size",
         value_name = "KiB",
-        conflicts_with = "buffer"
+        conflicts_with = "buffer",
+        allow_negative_numbers = true,
+        value_parser = units::ring_kib
     )]
-    buffer_kib: Option<u64>,
+    buffer_kib: Option<u32>,
     /// The same with a unit, such as 64M; rounded up to a power of two [default: 16M]
-    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
-    buffer: Option<u64>,
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = units::ring)]
+    buffer: Option<u32>,
     /// Write each packet as it comes
     #[arg(short = 'U', long = "packet-buffered")]
     unbuffered: bool,
@@ -66,7 +67,12 @@ pub(super) struct CaptureArgs {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     duration: Option<Duration>,
     /// Format of the file [default: pcapng; pcap where FILE ends in .pcap]
-    #[arg(long, value_name = "pcapng|pcap", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "pcapng|pcap",
+        requires = "write",
+        hide_possible_values = true
+    )]
     format: Option<Format>,
     /// Taps whose packets are written: inside, veth, bridge, uplink, peer or all, with commas
     #[arg(long, value_name = "TAPS", default_value = "inside", value_delimiter = ',', value_parser = taps)]
@@ -127,22 +133,16 @@ fn taps(word: &str) -> Result<TapChoice, String> {
 impl CaptureArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.verbose);
-        session::capture(&self.configure()?)?;
+        session::capture(&self.configure())?;
         Ok(())
     }
 
-    fn configure(self) -> Result<CaptureConfig, Usage> {
-        let ring_bytes = self.ring_bytes()?;
+    fn configure(self) -> CaptureConfig {
         let all = [Role::Inside, Role::Veth, Role::Bridge, Role::Uplink];
         let mut taps = BTreeSet::new();
         for choice in &self.taps {
             match choice {
                 TapChoice::All => taps.extend(all),
-                TapChoice::One(Role::Peer) if self.targets.len() < 2 => {
-                    return Err(Usage(
-                        "--taps peer means another named target: name a second one".to_owned(),
-                    ));
-                }
                 TapChoice::One(role) => drop(taps.insert(*role)),
             }
         }
@@ -157,7 +157,7 @@ impl CaptureArgs {
             }
             _ => Format::Pcapng,
         };
-        Ok(CaptureConfig {
+        CaptureConfig {
             targets: self.targets,
             interface: self.interface,
             output,
@@ -172,26 +172,11 @@ impl CaptureArgs {
             direction: self.direction,
             taps,
             latency: !self.no_latency,
-            ring_bytes,
+            ring_bytes: self.buffer.or(self.buffer_kib).unwrap_or(DEFAULT_RING),
             unbuffered: self.unbuffered || self.line_buffered,
             attach: self.attach,
             verbose: self.verbose > 0,
             summary: self.summary,
-        })
-    }
-
-    /// The ring's size: a power of two and at least a page, as the kernel wants it.
-    fn ring_bytes(&self) -> Result<u32, Usage> {
-        let asked = match (self.buffer, self.buffer_kib) {
-            (Some(bytes), _) => bytes,
-            (None, Some(kib)) => kib.saturating_mul(1024),
-            (None, None) => DEFAULT_RING,
-        };
-        if !(4096..=MAX_RING).contains(&asked) {
-            return Err(Usage(format!(
-                "a buffer of {asked} bytes is out of range: 4K to 2G"
-            )));
         }
-        Ok(asked.next_power_of_two() as u32)
     }
 }

@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use crate::lab::{self, AttachSpec, Cidr, Lab, LabSpec, Node, NodeRole, Record, Topology};
+use crate::lab::{
+    self, AttachSpec, Cidr, Lab, LabError, LabSpec, Node, NodeRole, Record, Topology,
+};
 
 /// Build, list and remove networks of namespaces to try things on.
 #[derive(Debug, Args)]
@@ -38,7 +40,7 @@ struct UpArgs {
     #[arg(long, value_name = "NAME", default_value = "lab")]
     name: String,
     /// How many containers [default: 2; 3 in ring and mesh].
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", allow_negative_numbers = true)]
     count: Option<usize>,
     /// The lab's IPv4 subnet.
     #[arg(long, value_name = "CIDR", default_value = "10.77.0.0/24")]
@@ -137,25 +139,18 @@ fn up(args: UpArgs) -> anyhow::Result<()> {
 
 fn down(args: DownArgs) -> anyhow::Result<()> {
     sweep();
+    let mut failed = Vec::new();
     let names = if args.all {
-        let (records, mut failed) = records();
+        let (records, damaged) = records();
+        failed.extend(damaged);
         let ours = records.into_iter().filter(|record| !record.private);
-        let names = ours.map(|record| record.name).collect();
-        failed.extend(remove(names));
-        return all_or_error(failed);
+        ours.map(|record| record.name).collect()
     } else {
         args.names
     };
-    all_or_error(remove(names))
-}
-
-/// Removes all that can be removed, and returns what went wrong.
-fn remove(names: Vec<String>) -> Vec<String> {
-    names
-        .iter()
-        .filter_map(|name| lab::down(name).err())
-        .map(|error| error.to_string())
-        .collect()
+    // All that can be removed is.
+    failed.extend(names.iter().filter_map(|name| lab::down(name).err()));
+    Ok(LabError::gather(failed)?)
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<()> {
@@ -185,25 +180,18 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         }
         print(&text)?;
     }
-    all_or_error(failed)
+    Ok(LabError::gather(failed)?)
 }
 
-fn records() -> (Vec<Record>, Vec<String>) {
+/// The labs, and what went wrong with those that cannot be read.
+fn records() -> (Vec<Record>, Vec<LabError>) {
     let mut failed = Vec::new();
     let records = lab::list().into_iter().filter_map(|result| {
-        let note = |error: lab::LabError| failed.push(error.to_string());
+        let note = |error| failed.push(error);
         result.map_err(note).ok()
     });
     let records = records.collect();
     (records, failed)
-}
-
-fn all_or_error(failed: Vec<String>) -> anyhow::Result<()> {
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(anyhow::anyhow!(failed.join("\n")))
-    }
 }
 
 /// What a killed command left behind goes before anything new is made.

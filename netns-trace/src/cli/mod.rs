@@ -5,13 +5,12 @@ mod capture;
 mod demo;
 mod lab;
 mod logger;
+mod refusal;
 mod units;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use crate::{lab::LabError, session::Usage};
 
 /// Sees and times every packet of a container from the host.
 #[derive(Debug, Parser)]
@@ -35,7 +34,10 @@ enum Command {
 /// Runs the command line of this process. Exit status: 0 done, 1 failed, 2 usage.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refusal::misused(error),
+    };
     let result = match cli.command {
         Command::Demo(args) => args.run(),
         Command::Capture(args) => args.run(),
@@ -43,34 +45,6 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("netns-trace: {}", message(&error));
-            let usage = error.is::<Usage>()
-                || error
-                    .downcast_ref::<LabError>()
-                    .is_some_and(LabError::is_usage);
-            if usage {
-                ExitCode::from(2)
-            } else {
-                ExitCode::FAILURE
-            }
-        }
+        Err(error) => refusal::failed(&error),
     }
-}
-
-/// The causes of an error in one line, each once: some libraries put a cause into their own text
-/// as well.
-fn message(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string();
-        if text.contains(&cause) {
-            continue;
-        }
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause);
-    }
-    text
 }

@@ -27,6 +27,38 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is not a size such as 512K, 16M or 1G"))
 }
 
+/// Smallest and largest ring: a page, and what fits the 32 bits of a map's size.
+const RING: std::ops::RangeInclusive<u64> = 4 << 10..=2 << 30;
+
+/// The size of a ring, as [`bytes`]: a power of two, as the kernel wants it.
+///
+/// # Errors
+///
+/// Says what is wrong with the text.
+pub(super) fn ring(text: &str) -> Result<u32, String> {
+    power_of_two(bytes(text)?)
+}
+
+/// The size of a ring in KiB, as tcpdump takes it.
+///
+/// # Errors
+///
+/// Says what is wrong with the text.
+pub(super) fn ring_kib(text: &str) -> Result<u32, String> {
+    let number: u64 = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a number of KiB"))?;
+    power_of_two(number.saturating_mul(1024))
+}
+
+fn power_of_two(bytes: u64) -> Result<u32, String> {
+    if RING.contains(&bytes) {
+        Ok(bytes.next_power_of_two() as u32)
+    } else {
+        Err("a buffer has 4K to 2G bytes".to_owned())
+    }
+}
+
 /// A time: a number with `ms`, `s`, `m` or `h`; seconds where no unit is given.
 ///
 /// # Errors
@@ -72,6 +104,21 @@ mod tests {
             "18446744073709551615K",
         ] {
             assert!(bytes(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn rings() {
+        assert_eq!(ring("4096"), Ok(4096));
+        assert_eq!(ring("5K"), Ok(8192));
+        assert_eq!(ring("2G"), Ok(1 << 31));
+        assert_eq!(ring_kib("4"), Ok(4096));
+        assert_eq!(ring_kib("3000"), Ok(4 << 20));
+        for bad in ["0", "4095", "2147483649", "8G", "abc", "-1"] {
+            assert!(ring(bad).is_err(), "{bad:?}");
+        }
+        for bad in ["0", "3", "1M", "-1", "2097153", "18446744073709551615"] {
+            assert!(ring_kib(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -12,12 +12,14 @@ use super::{
 };
 use crate::{
     netns::{NetNs, named},
+    privilege::{self, Capability},
     topology::{LinkKind, links},
 };
 
 /// Builds a lab; what was made is undone when a step fails.
 pub(super) fn build(spec: &LabSpec, private: bool) -> Result<(Record, StateFile), LabError> {
     let layout = lay_out(spec, &spec.plan()?);
+    check_privileges()?;
     let mut record = record(&spec.name, spec.topology, private, layout.nodes.clone());
     let state = begin(&record)?;
     let made = make_nodes(&mut record, &state, layout.forward)
@@ -29,6 +31,7 @@ pub(super) fn build(spec: &LabSpec, private: bool) -> Result<(Record, StateFile)
 pub(super) fn attach(spec: &AttachSpec) -> Result<(Record, StateFile), LabError> {
     check_name(&spec.name)?;
     check_gateways(spec)?;
+    check_privileges()?;
     let here = NetNs::current()?;
     check_bridge(&here, &spec.bridge)?;
     let mut node = Node::new(spec.name.clone(), NodeRole::Container);
@@ -48,9 +51,20 @@ pub(super) fn attach(spec: &AttachSpec) -> Result<(Record, StateFile), LabError>
             .iter()
             .map(|&gateway| (None, gateway))
             .collect();
-        configure(&namespaces[0], &record.nodes[0], &routes)
+        configure(&namespaces[0], &record.nodes[0], &routes)?;
+        wait_until_running(&namespaces[0], &record.nodes[0])
     });
     finish(made, record, state)
+}
+
+/// Refuses before anything is touched what would be refused halfway, with no right to undo it.
+pub(super) fn check_privileges() -> Result<(), LabError> {
+    let missing = privilege::missing(&[Capability::NetAdmin, Capability::SysAdmin])
+        .map_err(|e| LabError::io(format!("read {}", privilege::STATUS), e))?;
+    match missing {
+        None => Ok(()),
+        Some(missing) => Err(LabError::Privilege { missing }),
+    }
 }
 
 /// Removes what a lab is made of: everything is tried, every failure is told.
@@ -167,6 +181,9 @@ fn connect(layout: &Layout, namespaces: &[NetNs], topology: Topology) -> Result<
     for (routes, ns) in layout.routes.iter().zip(namespaces) {
         ns.run(|| add_routes(routes))??;
     }
+    for (node, ns) in layout.nodes.iter().zip(namespaces) {
+        wait_until_running(ns, node)?;
+    }
     if topology == Topology::Nat {
         let router = layout.nodes.iter().zip(namespaces);
         for (_, ns) in router.filter(|(node, _)| node.role == NodeRole::Router) {
@@ -186,6 +203,14 @@ fn configure(ns: &NetNs, node: &Node, routes: &[(Option<Cidr>, IpAddr)]) -> Resu
             wire.set_up(&interface.name)?;
         }
         add_routes(routes)
+    })?
+}
+
+fn wait_until_running(ns: &NetNs, node: &Node) -> Result<(), LabError> {
+    ns.run(|| {
+        let mut wire = Wire::here()?;
+        let mut names = node.interfaces.iter().map(|interface| &interface.name);
+        names.try_for_each(|name| wire.wait_until_running(name))
     })?
 }
 

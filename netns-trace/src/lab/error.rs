@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{netns::NetNsError, topology::TopologyError};
+use crate::{netns::NetNsError, privilege::MissingCapabilities, topology::TopologyError};
 
 /// An error about a lab. Names in it are escaped.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,12 @@ pub enum LabError {
         /// What bridges there are.
         hint: String,
     },
+    /// Capabilities are missing. Nothing was touched.
+    #[error("cannot build or remove a lab: {missing}")]
+    Privilege {
+        /// Which.
+        missing: MissingCapabilities,
+    },
     /// The kernel refused for want of a right.
     #[error("cannot {operation}: CAP_SYS_ADMIN and CAP_NET_ADMIN are needed (run as root)")]
     Denied {
@@ -95,7 +101,11 @@ pub enum LabError {
 impl LabError {
     /// Whether the fault is in what was asked for: a usage error, exit status 2.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Spec(_))
+        match self {
+            Self::Spec(_) => true,
+            Self::Several(errors) => errors.iter().all(Self::is_usage),
+            _ => false,
+        }
     }
 
     pub(super) fn io(operation: impl Into<String>, source: io::Error) -> Self {
@@ -111,7 +121,10 @@ impl LabError {
     }
 
     /// `Ok` of none, the one alone, or all together.
-    pub(super) fn gather(mut errors: Vec<Self>) -> Result<(), Self> {
+    ///
+    /// # Errors
+    /// When there is any.
+    pub fn gather(mut errors: Vec<Self>) -> Result<(), Self> {
         match errors.len() {
             0 => Ok(()),
             1 => Err(errors.remove(0)),

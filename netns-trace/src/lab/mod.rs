@@ -164,6 +164,7 @@ pub fn down(name: &str) -> Result<(), LabError> {
         })
     };
     spec::check_name(name)?;
+    build::check_privileges()?;
     match StateFile::open(name)? {
         Opened::Ours(state) => match state::read(name)? {
             Some(record) => remove(&record, state),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{Flock, FlockArg},
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
@@ -62,7 +63,15 @@ fn mount_new(
         let maker = thread::Builder::new()
             .name("netns-new".into())
             .spawn_scoped(scope, || {
-                unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed(e.into()))?;
+                unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {
+                    failed(match errno {
+                        // unshare(2): what the error says elsewhere is not what it means here.
+                        Errno::ENOSPC => io::Error::other(
+                            "there are as many as the sysctl user.max_net_namespaces allows",
+                        ),
+                        errno => errno.into(),
+                    })
+                })?;
                 let own = Path::new("/proc/thread-self/ns/net");
                 note(NetNs::open(own)?.identity())?;
                 mount(Some(own), path, NOTHING, MsFlags::MS_BIND, NOTHING)
@@ -96,7 +105,7 @@ fn prepare_directory() -> io::Result<()> {
             NOTHING,
         )
     };
-    if let Err(nix::errno::Errno::EINVAL) = share() {
+    if let Err(Errno::EINVAL) = share() {
         let own = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some(dir), dir, NOTHING, own, NOTHING)?;
         share()?;
@@ -127,16 +136,15 @@ pub(super) fn remove(name: &str, inode: Option<u64>, cookie: Option<u64>) -> Res
     remove_file(&path)
 }
 
+/// The file goes also when the unmounting is refused, which tells nothing: a file on which
+/// something is mounted is not removed.
 fn remove_file(path: &Path) -> Result<(), LabError> {
-    match umount2(path, MntFlags::MNT_DETACH) {
-        // Not mounted, or gone.
-        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => {}
-        Err(errno) => return Err(LabError::io(format!("unmount {path:?}"), errno.into())),
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LabError::io(format!("remove {path:?}"), error))
+    let unmounted = umount2(path, MntFlags::MNT_DETACH);
+    match (fs::remove_file(path), unmounted) {
+        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        (Err(_), Err(errno)) if errno != Errno::EINVAL => {
+            Err(LabError::io(format!("unmount {path:?}"), errno.into()))
         }
-        _ => Ok(()),
+        (removed, _) => removed.map_err(|e| LabError::io(format!("remove {path:?}"), e)),
     }
 }

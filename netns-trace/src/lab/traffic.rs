@@ -179,8 +179,12 @@ fn accept(listener: &TcpListener, deadline: Instant) -> io::Result<TcpStream> {
                     std::os::fd::AsFd::as_fd(listener),
                     nix::poll::PollFlags::POLLIN,
                 );
-                nix::poll::poll(&mut [fd], left)?;
+                match nix::poll::poll(&mut [fd], left) {
+                    Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
             }
+            Err(error) if interrupted(&error) => {}
             Err(error) => return Err(error),
         }
     }
@@ -218,12 +222,14 @@ fn receive(mut stream: TcpStream, deadline: Instant) -> io::Result<(u64, u64)> {
     let mut count = 0;
     loop {
         stream.set_read_timeout(Some(left(deadline)?))?;
-        match stream.read(&mut block)? {
-            0 => return Ok((count, sum.finish())),
-            length => {
+        match stream.read(&mut block) {
+            Ok(0) => return Ok((count, sum.finish())),
+            Ok(length) => {
                 sum.write(&block[..length]);
                 count += length as u64;
             }
+            Err(error) if interrupted(&error) => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -241,6 +247,7 @@ fn send_back(echo: &UdpSocket, ask: SocketAddr, deadline: Instant) -> io::Result
             Ok((length, from)) => {
                 echo.send_to(&datagram[..length], from)?;
             }
+            Err(error) if interrupted(&error) => {}
             Err(error) if timed_out(&error) => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -272,6 +279,7 @@ fn exchange(
                     break;
                 }
                 Ok(_) => {} // a late answer
+                Err(error) if interrupted(&error) => {}
                 Err(error) if timed_out(&error) => break,
                 Err(error) => return Err(error),
             }
@@ -283,8 +291,14 @@ fn exchange(
 fn timed_out(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
     )
+}
+
+/// Whether a wait was cut short: on a socket with a time limit, the kernel does not take it up
+/// again by itself, even if the process was only stopped for a moment.
+fn interrupted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::{
     net::IpAddr,
     os::fd::{AsRawFd, BorrowedFd},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -21,6 +23,10 @@ use crate::topology::{NetlinkError, netlink::Netlink, netlink::u32_at};
 pub(super) struct Wire(Netlink);
 
 const NEW: u16 = NLM_F_CREATE | NLM_F_EXCL;
+
+/// How long the kernel may take to notice that an interface has a carrier: a moment, as a rule;
+/// its link watch may put it off by a second.
+const CARRIER: Duration = Duration::from_secs(3);
 
 impl Wire {
     pub(super) fn here() -> Result<Self, LabError> {
@@ -148,13 +154,33 @@ impl Wire {
         Ok(())
     }
 
+    /// Waits until an interface that is set up passes packets: until the kernel has noticed the
+    /// carrier, in its own time, what is sent is dropped. One that never has any is no error.
+    pub(super) fn wait_until_running(&mut self, name: &str) -> Result<(), LabError> {
+        let end = Instant::now() + CARRIER;
+        while self.link_word(name, 8)? & libc::IFF_RUNNING as u32 == 0 {
+            if Instant::now() >= end {
+                log::warn!("the interface {name} has no carrier");
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     fn index(&mut self, name: &str) -> Result<u32, LabError> {
+        self.link_word(name, 4)
+    }
+
+    /// A word of the `struct ifinfomsg` that describes an interface: its index is at 4, its flags
+    /// are at 8.
+    fn link_word(&mut self, name: &str, at: usize) -> Result<u32, LabError> {
         let mut message = LinkMessage::default();
         message.attributes = vec![LinkAttribute::IfName(name.into())];
         let answers = self.0.ask(RouteNetlinkMessage::GetLink(message), 0);
         let answers = answers.map_err(|e| refused(format!("find the interface {name:?}"), e))?;
-        let index = answers.first().and_then(|answer| u32_at(&answer.body, 4));
-        index.ok_or_else(|| {
+        let word = answers.first().and_then(|answer| u32_at(&answer.body, at));
+        word.ok_or_else(|| {
             let odd = io::Error::from(io::ErrorKind::InvalidData);
             LabError::io(format!("find the interface {name:?}"), odd)
         })

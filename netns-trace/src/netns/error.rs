@@ -62,6 +62,15 @@ pub enum NetNsError {
         /// The path that was asked for.
         path: PathBuf,
     },
+    /// The process is protected from everybody, those with the right to look among them.
+    #[error(
+        "cannot open {path:?}: permission denied, also with CAP_SYS_PTRACE: the process is \
+         protected; name the namespace in another way, such as host, inode:N or another pid:N"
+    )]
+    Protected {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
     /// The kernel does not let us enter the namespace.
     #[error("cannot enter the network namespace {path:?}: CAP_SYS_ADMIN is missing (run as root)")]
     EnterDenied {

@@ -159,6 +159,7 @@ impl NetNs {
             Ok(ns) => ns,
             Err(
                 error @ (NetNsError::PtraceDenied { .. }
+                | NetNsError::Protected { .. }
                 | NetNsError::EnterDenied { .. }
                 | NetNsError::Io { .. }
                 | NetNsError::Thread(_)),
@@ -358,7 +359,11 @@ fn open_error(path: &Path, source: io::Error) -> NetNsError {
         }
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NetNsError::NotFound { path },
         io::ErrorKind::PermissionDenied if path.starts_with("/proc") => {
-            NetNsError::PtraceDenied { path }
+            if process::may_look_at_all() {
+                NetNsError::Protected { path }
+            } else {
+                NetNsError::PtraceDenied { path }
+            }
         }
         _ => NetNsError::Io {
             operation: "open",

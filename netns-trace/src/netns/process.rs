@@ -3,6 +3,7 @@
 use std::{fs, io, path::Path};
 
 use super::NetNsError;
+use crate::privilege::{self, Capability};
 
 /// include/linux/sched.h
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -71,17 +72,7 @@ pub(super) fn host_path() -> &'static str {
 
 /// Whether we have CAP_SYS_PTRACE, by which other users' processes may be looked at.
 pub(super) fn may_look_at_all() -> bool {
-    const CAP_SYS_PTRACE: u32 = 19; // include/uapi/linux/capability.h
-    let effective = |status: String| {
-        let set = status
-            .lines()
-            .find_map(|line| line.strip_prefix("CapEff:"))?;
-        u64::from_str_radix(set.trim(), 16).ok()
-    };
-    let set = fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(effective);
-    set.is_some_and(|set| set & (1 << CAP_SYS_PTRACE) != 0)
+    privilege::missing(&[Capability::SysPtrace]).is_ok_and(|missing| missing.is_none())
 }
 
 /// State, flags and start time. The second field is the command in parentheses, which may itself hold

@@ -4,6 +4,8 @@ use std::io;
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
+use crate::privilege::MissingCapabilities;
+
 /// Why packets cannot be tapped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -17,11 +19,16 @@ pub enum ProbeError {
         found: String,
     },
     /// Capabilities are missing.
-    #[error("cannot load the eBPF programs: {missing} {} missing (run as root)", are(.missing))]
+    #[error("cannot load the eBPF programs: {missing}")]
     Privilege {
-        /// The capabilities' names, joined.
-        missing: String,
+        /// Which.
+        missing: MissingCapabilities,
     },
+    /// The capabilities are those of a user namespace.
+    #[error(
+        "cannot load the eBPF programs: the capabilities are those of a user namespace, which do not count for the machine (run as root outside of it)"
+    )]
+    Confined,
     /// The detached BPF file system could not be made.
     #[error(
         "cannot make a BPF file system of its own for the maps: {source} (CAP_SYS_ADMIN and CONFIG_BPF_SYSCALL are needed)"
@@ -68,14 +75,6 @@ pub enum ProbeError {
     },
 }
 
-fn are(missing: &str) -> &'static str {
-    if missing.contains(", ") || missing.contains(" and ") {
-        "are"
-    } else {
-        "is"
-    }
-}
-
 /// The causes of an error, each once, from the outermost in.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -91,12 +90,28 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What can be done about an error, as the end of the sentence.
+fn way_out(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let errno = causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
+        .last();
+    match errno {
+        Some(libc::EPERM | libc::EACCES) => {
+            "; no capability is missing: a seccomp filter, a security module or the kernel's lockdown \
+             forbids bpf(2) here"
+        }
+        Some(libc::ENOMEM) => "; a smaller --buffer takes less memory",
+        _ => "",
+    }
+}
+
 pub(super) fn load(error: EbpfError) -> ProbeError {
-    ProbeError::Object(chain(&error))
+    ProbeError::Object(chain(&error) + way_out(&error))
 }
 
 pub(super) fn map(error: MapError) -> ProbeError {
-    ProbeError::Map(chain(&error))
+    ProbeError::Map(chain(&error) + way_out(&error))
 }
 
 pub(super) fn log(error: aya_log::Error) -> ProbeError {

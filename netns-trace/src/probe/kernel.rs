@@ -1,6 +1,6 @@
 //! What this kernel offers, and what this process may do, checked before anything is made.
 
-use std::{fs, io};
+use std::io;
 
 use nix::sys::{
     resource::{Resource, setrlimit},
@@ -8,18 +8,19 @@ use nix::sys::{
 };
 
 use super::ProbeError;
+use crate::privilege::{self, Capability};
 
 /// The BPF ring buffer's first release: <https://github.com/torvalds/linux/commit/457f44363a88>
 const OLDEST: (u32, u32) = (5, 8);
 /// TCX's first release: <https://github.com/torvalds/linux/commit/e420bed02507>
 const TCX: (u32, u32) = (6, 6);
 
-/// Capabilities by number (`linux/capability.h`), and what they are for.
-const CAPABILITIES: [(u32, &str); 4] = [
-    (39, "CAP_BPF"),
-    (38, "CAP_PERFMON"),
-    (12, "CAP_NET_ADMIN"),
-    (21, "CAP_SYS_ADMIN"),
+/// What loading and attaching need.
+const NEEDED: [Capability; 4] = [
+    Capability::Bpf,
+    Capability::Perfmon,
+    Capability::NetAdmin,
+    Capability::SysAdmin,
 ];
 
 /// Checks that the running kernel has BPF, and a release that has the ring buffer.
@@ -72,34 +73,18 @@ fn version(release: &str) -> (u32, u32) {
 ///
 /// # Errors
 ///
-/// [`ProbeError::Privilege`] names those that are missing.
+/// [`ProbeError::Privilege`] names those that are missing, [`ProbeError::Confined`] says that those
+/// that are there do not count.
 pub fn check_privileges() -> Result<(), ProbeError> {
-    let what = "/proc/self/status";
-    let status = fs::read_to_string(what).map_err(|source| ProbeError::Read {
-        what: what.to_owned(),
-        source,
-    })?;
-    let missing = missing_capabilities(&status);
-    if missing.is_empty() {
-        return Ok(());
+    match privilege::missing(&NEEDED) {
+        Ok(None) if privilege::is_confined() => Err(ProbeError::Confined),
+        Ok(None) => Ok(()),
+        Ok(Some(missing)) => Err(ProbeError::Privilege { missing }),
+        Err(source) => Err(ProbeError::Read {
+            what: privilege::STATUS.to_owned(),
+            source,
+        }),
     }
-    Err(ProbeError::Privilege {
-        missing: missing.join(", "),
-    })
-}
-
-/// The capabilities that the effective set in a `/proc/PID/status` lacks.
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
-    CAPABILITIES
-        .iter()
-        .filter(|(number, _)| effective & (1 << number) == 0)
-        .map(|(_, name)| *name)
-        .collect()
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be lifted, making the maps
@@ -131,15 +116,5 @@ mod tests {
         assert_eq!(version("7.2-rc1"), (7, 2));
         assert_eq!(version("odd"), (0, 0));
         assert!(version("5.7.19") < OLDEST);
-    }
-
-    #[test]
-    fn missing_capabilities_are_named() {
-        assert!(missing_capabilities("CapEff:\t000001ffffffffff\n").is_empty());
-        assert_eq!(
-            missing_capabilities("CapEff:\t0000000000001000\n"),
-            ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"]
-        );
-        assert_eq!(missing_capabilities("").len(), CAPABILITIES.len());
     }
 }

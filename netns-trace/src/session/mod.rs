@@ -9,6 +9,7 @@ mod plan;
 mod run;
 mod signals;
 mod taps;
+mod targets;
 
 pub use self::{
     config::{CaptureConfig, Direction, OutputTo, SummaryFormat},

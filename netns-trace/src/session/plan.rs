@@ -38,6 +38,15 @@ impl PlannedTap {
         !self.written.is_empty()
     }
 
+    /// Whether the capture starts with it: it is written, or shared taps depend on its word. Had
+    /// these nobody to tell them, they would take the target's first packets for others'.
+    #[must_use]
+    pub(super) fn is_first(&self) -> bool {
+        let tells = |features: &u32| features & feature::TELL != 0;
+        self.is_written()
+            || (self.site.role == Role::Inside && self.config.features.iter().any(tells))
+    }
+
     /// Whether packets at a hook leave the target; otherwise they enter it.
     #[must_use]
     pub(super) fn is_leaving(&self, hook: Hook) -> bool {
@@ -62,7 +71,7 @@ impl PlannedTap {
     }
 }
 
-/// All taps of a capture, those that are written first, and what could not be had.
+/// All taps of a capture, those that it starts with first, and what could not be had.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     /// The taps, by number.
@@ -115,7 +124,7 @@ pub(super) fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
                 if written || (role == Role::Veth && config.latency) {
                     add(&mut sites, site, written);
                 }
-            } else if written || role == Role::Veth {
+            } else if written || (role == Role::Veth && config.latency) {
                 let why = path.missing.iter().find(|missing| missing.role == role);
                 let why = why.map_or("it was not found", |missing| missing.why.as_str());
                 missing.push(format!("no {role} tap for {}: {why}", path.inside));
@@ -128,8 +137,8 @@ pub(super) fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
     let many = sites.iter().filter(|(_, written)| *written).count() > 1;
     // An inside tap that is not written is needed only to tell the shared ones what it sees.
     sites.retain(|(site, written)| *written || holds || site.role != Role::Inside);
-    // Written taps first: the capture starts with them.
-    sites.sort_by_key(|(_, written)| !written);
+    // The targets' own taps stay ahead of the shared ones, which wait for their word.
+    sites.sort_by_key(|(site, written)| !(*written || (holds && site.role == Role::Inside)));
     ensure!(
         sites.len() <= MAX_TAPS as usize,
         "{} taps are more than the {MAX_TAPS} that one capture may have: name fewer targets or taps",

@@ -15,19 +15,19 @@ use tokio::{
 };
 
 use super::{
-    CaptureConfig, OutputTo, SummaryFormat, Usage,
+    CaptureConfig, OutputTo, SummaryFormat,
     hold::{Hold, Verdict},
-    plan::{self, Plan},
+    plan::Plan,
     signals::{Signals, Wish},
     taps::Taps,
+    targets::{check_wishes, plan_taps},
 };
 use crate::{
     capture::{
-        Account, Format, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output,
-        PacketBuilder, SinkError, WallClock, monotonic_ns,
+        Account, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output, PacketBuilder,
+        SinkError, WallClock, monotonic_ns,
     },
     probe::{Hook, Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, sweep},
-    target, topology,
 };
 
 /// How often the session looks after what no event tells of.
@@ -56,6 +56,9 @@ pub struct Report {
 /// What could not be set up, or a file that could not be written to its end. The summary is
 /// printed in the latter case too.
 pub fn capture(config: &CaptureConfig) -> Result<Report> {
+    check_wishes(config)?;
+    check_kernel()?;
+    check_privileges()?;
     let signals = Signals::new()?;
     let swept = sweep();
     if swept > 0 {
@@ -76,11 +79,17 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
         taps: plan.taps.len() as u32,
         verbose: config.verbose,
     })?;
-    let output = open_output(config, &plan)?;
+    let mut output = open_output(config, &plan)?;
+    let mut account = Account::new();
+    // The file's head goes out first: what takes no byte is refused before anything is attached.
+    let failure = output.flush(&mut account, Some(signals.as_fd())).err();
+    if let Some(why) = failure.as_ref().filter(|why| !why.is_closed_pipe()) {
+        bail!("{why}");
+    }
     let clock = WallClock::new().context("cannot read the clock")?;
     let mut taps = Taps::new();
     let mut maps = None;
-    for tap in plan.taps.iter().filter(|tap| tap.is_written()) {
+    for tap in plan.taps.iter().filter(|tap| tap.is_first()) {
         taps.bring_up(&mut probe, tap, config.attach)?;
         if maps.is_none() {
             maps = Some(probe.take_maps()?);
@@ -92,11 +101,10 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
     for why in &plan.missing {
         eprintln!("netns-trace: {why}");
     }
-    let mut account = Account::new();
     let infos = announce(config, &plan, &mut account);
     let tellers = plan.tellers();
     // From here on no namespace is held open but by the thread that attaches the rest.
-    let rest = plan.taps.into_iter().filter(|tap| !tap.is_written());
+    let rest = plan.taps.into_iter().filter(|tap| !tap.is_first());
     taps.bring_up_behind(probe, rest.collect(), config.attach)?;
     let mut capture = Capture {
         config,
@@ -113,38 +121,10 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
             accepted: 0,
             limit: config.count,
         },
-        failure: None,
+        failure,
     };
     let mut maps = capture.pump(maps, &mut taps).await?;
     capture.end(&mut maps, taps)
-}
-
-/// Resolves the targets, finds their paths, and plans the taps.
-fn plan_taps(config: &CaptureConfig) -> Result<Plan> {
-    check_kernel()?;
-    check_privileges()?;
-    let mut paths = Vec::new();
-    for spec in &config.targets {
-        let target = target::resolve(spec)?;
-        let interface = config.interface.as_deref();
-        paths.push(topology::discover(&target.ns, &target.label, interface)?);
-    }
-    let plan = plan::plan(&paths, config)?;
-    if plan::link_types(&plan).len() > 1 && config.output != OutputTo::Text {
-        if config.format == Format::Pcap {
-            return Err(Usage(
-                "the taps have different link types, which a pcap file cannot hold: use --format \
-                 pcapng, or name fewer taps"
-                    .to_owned(),
-            )
-            .into());
-        }
-        eprintln!(
-            "netns-trace: the taps have different link types: only Wireshark's tools read this \
-             file, tcpdump does not"
-        );
-    }
-    Ok(plan)
 }
 
 fn open_output(config: &CaptureConfig, plan: &Plan) -> Result<Output> {
@@ -414,14 +394,17 @@ impl Capture<'_> {
         }
     }
 
-    /// Says which taps' interfaces are gone; true once no written one is left.
+    /// Says which taps' interfaces are gone; true once no written one is left, or none of the
+    /// targets', without whose word shared taps have nothing to write.
     fn lost_all_taps(&mut self, taps: &mut Taps) -> bool {
         for number in taps.take_gone() {
             if let Some(tap) = self.taken.infos.iter().find(|tap| tap.number == number) {
                 eprintln!("netns-trace: {} is gone", tap.label);
             }
         }
-        !self.taken.infos.iter().any(|tap| taps.has(tap.number))
+        let written = self.taken.infos.iter().any(|tap| taps.has(tap.number));
+        let told = self.hold.is_none() || self.tellers.iter().any(|(tap, _)| taps.has(*tap));
+        !(written && told)
     }
 
     /// Ends the capture at all taps, takes what is still in the ring, detaches, counts, and writes

@@ -1,4 +1,4 @@
-//! Brings the planned taps up and down: those that are written before the capture is announced,
+//! Brings the planned taps up and down: those that the capture starts with before it is announced,
 //! the others behind it, since each hook takes the kernel about 9 ms.
 
 use std::{

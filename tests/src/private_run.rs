@@ -1,0 +1,33 @@
+//! A /run/netns-trace of the test's own: what a killed capture leaves there is for the next start
+//! to sweep, and the next start may be another test's.
+
+use std::fs;
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+const FOLDER: &str = "/run/netns-trace";
+
+/// Gives this thread, and all that it starts, a folder of its own. Namespaces that the test makes
+/// must be there before: their names are mounts.
+///
+/// # Panics
+///
+/// If the kernel refuses.
+pub fn enter() {
+    // Another test's last filter may take the folder away just now.
+    let mut made = Err(nix::errno::Errno::ENOENT);
+    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("mounts of its own");
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("apart");
+    for _ in 0..100 {
+        fs::create_dir_all(FOLDER).expect("the folder");
+        made = mount(Some("none"), FOLDER, Some("tmpfs"), MsFlags::empty(), none);
+        if made != Err(nix::errno::Errno::ENOENT) {
+            break;
+        }
+    }
+    made.expect("a folder of its own");
+}
