@@ -7,6 +7,7 @@ pub mod capture;
 pub mod cli;
 pub mod demo;
 pub mod lab;
+pub mod latency;
 pub mod netns;
 pub mod privilege;
 pub mod probe;

@@ -1,0 +1,15 @@
+//! How long packets took from tap to tap: histograms become percentiles, tables, JSON and pictures.
+//!
+//! Plain data in and out: knows nothing of namespaces, of the kernel side, or of captures.
+
+mod report;
+mod samples;
+mod table;
+mod units;
+
+pub use self::{
+    report::{Direction, Report, Segment, TargetLabel},
+    samples::{Figures, Samples},
+    table::{bars, table},
+    units::time,
+};
