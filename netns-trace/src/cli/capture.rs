@@ -77,9 +77,13 @@ pub(super) struct CaptureArgs {
     /// Taps whose packets are written: inside, veth, bridge, uplink, peer or all, with commas
     #[arg(long, value_name = "TAPS", default_value = "inside", value_delimiter = ',', value_parser = taps)]
     taps: Vec<TapChoice>,
-    /// Leave the host side of the veth alone
+    /// Record no times between taps, and leave the host side of the veth alone
     #[arg(long)]
     no_latency: bool,
+
+    /// Record times between these taps too, with commas [default: inside,veth]
+    #[arg(long, value_name = "TAPS", value_delimiter = ',', value_parser = taps, conflicts_with = "no_latency")]
+    latency_taps: Vec<TapChoice>,
     /// How the counts are told at the end
     #[arg(
         long,
@@ -109,12 +113,25 @@ pub(super) struct CaptureArgs {
 
 /// One word of `--taps`.
 #[derive(Clone, Debug)]
-enum TapChoice {
+pub(super) enum TapChoice {
     One(Role),
     All,
 }
 
-fn taps(word: &str) -> Result<TapChoice, String> {
+/// The roles that words of `--taps` mean.
+pub(super) fn roles(choices: &[TapChoice]) -> BTreeSet<Role> {
+    let all = [Role::Inside, Role::Veth, Role::Bridge, Role::Uplink];
+    let mut roles = BTreeSet::new();
+    for choice in choices {
+        match choice {
+            TapChoice::All => roles.extend(all),
+            TapChoice::One(role) => drop(roles.insert(*role)),
+        }
+    }
+    roles
+}
+
+pub(super) fn taps(word: &str) -> Result<TapChoice, String> {
     Ok(match word {
         "all" => TapChoice::All,
         "inside" | "eth0" => TapChoice::One(Role::Inside),
@@ -138,13 +155,13 @@ impl CaptureArgs {
     }
 
     fn configure(self) -> CaptureConfig {
-        let all = [Role::Inside, Role::Veth, Role::Bridge, Role::Uplink];
-        let mut taps = BTreeSet::new();
-        for choice in &self.taps {
-            match choice {
-                TapChoice::All => taps.extend(all),
-                TapChoice::One(role) => drop(taps.insert(*role)),
-            }
+        let taps = roles(&self.taps);
+        let mut latency_taps = BTreeSet::new();
+        if !self.no_latency {
+            latency_taps = roles(&self.latency_taps);
+            latency_taps.extend([Role::Inside, Role::Veth]);
+            // What is written anyway is timed along.
+            latency_taps.extend(&taps);
         }
         let output = match self.write {
             None => OutputTo::Text,
@@ -171,7 +188,7 @@ impl CaptureArgs {
             },
             direction: self.direction,
             taps,
-            latency: !self.no_latency,
+            latency_taps,
             ring_bytes: self.buffer.or(self.buffer_kib).unwrap_or(DEFAULT_RING),
             unbuffered: self.unbuffered || self.line_buffered,
             attach: self.attach,

@@ -4,7 +4,9 @@
 mod capture;
 mod demo;
 mod lab;
+mod latency;
 mod logger;
+mod out;
 mod refusal;
 mod units;
 
@@ -27,6 +29,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Capture the packets of a network namespace, as tcpdump does
     Capture(Box<capture::CaptureArgs>),
+    /// Time packets between eth0, veth, bridge and uplink
+    Latency(latency::LatencyArgs),
     /// Build, list and remove networks of namespaces to try things on
     Lab(lab::LabArgs),
 }
@@ -41,6 +45,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => args.run(),
         Command::Capture(args) => args.run(),
+        Command::Latency(args) => args.run(),
         Command::Lab(args) => args.run(),
     };
     match result {

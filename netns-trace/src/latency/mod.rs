@@ -7,6 +7,7 @@ mod samples;
 mod table;
 mod units;
 
+pub(crate) use self::report::TOTAL;
 pub use self::{
     report::{Direction, Report, Segment, TargetLabel},
     samples::{Figures, Samples},

@@ -185,7 +185,12 @@ pub(super) mod tests {
             }],
             segments: vec![
                 segment("veth", Direction::Out, busy, idle),
-                segment("veth", Direction::In, Samples::default(), Samples::default()),
+                segment(
+                    "veth",
+                    Direction::In,
+                    Samples::default(),
+                    Samples::default(),
+                ),
             ],
         }
     }
@@ -201,7 +206,10 @@ pub(super) mod tests {
         assert_eq!(segment["busy"]["count"], 990);
         assert_eq!(segment["idle"]["min_ns"], 20_000);
         let buckets = segment["buckets"].as_array().expect("buckets");
-        let sum: u64 = buckets.iter().map(|pair| pair[1].as_u64().expect("a count")).sum();
+        let sum: u64 = buckets
+            .iter()
+            .map(|pair| pair[1].as_u64().expect("a count"))
+            .sum();
         assert_eq!(sum, 1000);
         assert_eq!(json["segments"][1]["count"], 0);
         assert!(json["segments"][1]["p50_ns"].is_null());

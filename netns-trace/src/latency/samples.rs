@@ -88,8 +88,14 @@ impl Samples {
             .map(|(now, then)| now.saturating_sub(*then))
             .collect();
         let used = |count: &u64| *count > 0;
-        let lowest = buckets.iter().position(used).map(|at| bucket_start(at as u32));
-        let highest = buckets.iter().rposition(used).map(|at| bucket_end(at as u32));
+        let lowest = buckets
+            .iter()
+            .position(used)
+            .map(|at| bucket_start(at as u32));
+        let highest = buckets
+            .iter()
+            .rposition(used)
+            .map(|at| bucket_end(at as u32));
         Self {
             sum_ns: self.sum_ns.saturating_sub(earlier.sum_ns),
             min_ns: lowest.map_or(u64::MAX, |ns| ns.max(self.min_ns)),
@@ -162,7 +168,10 @@ mod tests {
     #[test]
     fn figures_of_known_samples() {
         let figures = of(1..=10_000).figures();
-        assert_eq!((figures.count, figures.min_ns, figures.max_ns), (10_000, Some(1), Some(10_000)));
+        assert_eq!(
+            (figures.count, figures.min_ns, figures.max_ns),
+            (10_000, Some(1), Some(10_000))
+        );
         assert_eq!(figures.mean_ns, Some(5000.5));
         for (found, exact) in [
             (figures.p50_ns, 5000),
@@ -171,7 +180,10 @@ mod tests {
             (figures.p999_ns, 9990),
         ] {
             let found = found.expect("samples");
-            assert!(found.abs_diff(exact) * 64 <= exact + 64, "{found} for {exact}");
+            assert!(
+                found.abs_diff(exact) * 64 <= exact + 64,
+                "{found} for {exact}"
+            );
         }
     }
 
@@ -184,7 +196,12 @@ mod tests {
     #[test]
     fn one_sample_is_all_its_figures() {
         let figures = of([777]).figures();
-        let all = [figures.min_ns, figures.p50_ns, figures.p999_ns, figures.max_ns];
+        let all = [
+            figures.min_ns,
+            figures.p50_ns,
+            figures.p999_ns,
+            figures.max_ns,
+        ];
         assert_eq!(all, [Some(777); 4]);
     }
 
@@ -197,7 +214,10 @@ mod tests {
         let late = all.since(&early).figures();
         assert_eq!((late.count, late.mean_ns), (3, Some(6000.0)));
         let (min, max) = (late.min_ns.expect("one"), late.max_ns.expect("one"));
-        assert!((4_900..=5_000).contains(&min) && max == 7_000, "{min}, {max}");
+        assert!(
+            (4_900..=5_000).contains(&min) && max == 7_000,
+            "{min}, {max}"
+        );
         assert_eq!(all.since(&all).figures(), Figures::default());
     }
 }

@@ -55,7 +55,12 @@ mod tests {
 
     #[test]
     fn counts_have_gaps() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1 000"), (1_234_567, "1 234 567")] {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1 000"),
+            (1_234_567, "1 234 567"),
+        ] {
             assert_eq!(count(number), text);
         }
     }

@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, SchedClassifier, TcAttachType,
+        LinkOrder, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions,
         links::{FdLink, LinkError},
         tc::TcAttachOptions,
     },
@@ -136,6 +136,23 @@ pub struct LoadedTap {
 impl LoadedTap {
     pub(super) fn new(ebpf: Ebpf) -> Self {
         Self { ebpf }
+    }
+
+    /// Lets the kernel run a program on a packet so many times; nanoseconds for each run.
+    pub(super) fn time(&self, hook: Hook, packet: &[u8], runs: u32) -> Result<f64, ProbeError> {
+        let program: &SchedClassifier = self
+            .ebpf
+            .program(hook.program())
+            .ok_or(ProbeError::Incomplete {
+                part: hook.program(),
+            })?
+            .try_into()
+            .map_err(error::program)?;
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.repeat = runs;
+        let result = program.test_run(options).map_err(error::program)?;
+        Ok(result.duration.as_nanos() as f64)
     }
 
     /// Attaches the programs of these hooks, first in line where the kernel lets us choose. If

@@ -96,7 +96,11 @@ pub(super) fn lift_memlock_limit() {
 }
 
 /// How many CPUs the kernel may ever have: its per-CPU values and CPU numbers run up to this.
-pub(super) fn possible_cpus() -> Result<u32, ProbeError> {
+///
+/// # Errors
+///
+/// The kernel does not tell.
+pub fn possible_cpus() -> Result<u32, ProbeError> {
     aya::util::nr_cpus()
         .map(|cpus| cpus as u32)
         .map_err(|(what, source)| ProbeError::Read {

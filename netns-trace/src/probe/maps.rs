@@ -1,6 +1,7 @@
 //! The maps that all taps of a capture share: the ring, the counters, the word that ends it.
 
 use std::{
+    collections::BTreeMap,
     ops::Deref,
     os::fd::{AsFd, BorrowedFd},
 };
@@ -10,17 +11,20 @@ use aya::{
     maps::{Array, MapData, PerCpuArray, RingBuf},
 };
 use aya_log::EbpfLogger;
-use netns_trace_ebpf::{HookCounters, TapConfig, hook_index};
+use netns_trace_ebpf::{BUCKETS, Histogram, HookCounters, Pair, TapConfig, hook_index};
 
 use super::{Hook, ProbeError, error};
 
 /// Maps of the object that exist once for all its loads.
-pub(super) const SHARED: [&str; 7] = [
+pub(super) const SHARED: [&str; 10] = [
     "RECORDS",
     "SCRATCH",
     "COUNTERS",
     "CONTROL",
-    "IDENTITIES",
+    "STAMPS",
+    "PAIRS",
+    "HISTOGRAMS",
+    "LAST_SEEN",
     "PACKET_IDS",
     "AYA_LOGS",
 ];
@@ -34,7 +38,7 @@ pub(super) struct PodTap(pub(super) TapConfig);
 unsafe impl Pod for PodTap {}
 
 /// [`HookCounters`], as words: all its fields are `u64`.
-type CounterWords = [u64; 8];
+type CounterWords = [u64; 13];
 
 /// What all taps of a capture share, for the one who reads it.
 pub struct ProbeMaps {
@@ -45,10 +49,44 @@ pub struct ProbeMaps {
     counters: PerCpuArray<MapData, CounterWords>,
     /// [`netns_trace_ebpf::Control`] as words.
     control: Array<MapData, [u64; 2]>,
+    histograms: PerCpuArray<MapData, PodHistogram>,
+}
+
+/// [`Histogram`], as aya takes a map's value.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct PodHistogram(Histogram);
+
+// SAFETY: `repr(C)` integers without padding.
+unsafe impl Pod for PodHistogram {}
+
+/// [`Pair`], as aya takes a map's value.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct PodPair(Pair);
+
+// SAFETY: `repr(C)` integers without padding.
+unsafe impl Pod for PodPair {}
+
+/// What all CPUs recorded of one group of a segment.
+#[derive(Clone, Debug)]
+pub struct GroupSum {
+    /// Sum of all times, in nanoseconds.
+    pub sum_ns: u128,
+    /// The smallest; `u64::MAX` where there is none.
+    pub min_ns: u64,
+    /// The largest.
+    pub max_ns: u64,
+    /// How many samples fell into each bucket.
+    pub buckets: Vec<u64>,
 }
 
 impl ProbeMaps {
-    pub(super) fn take(ebpf: &mut Ebpf, verbose: bool) -> Result<Self, ProbeError> {
+    pub(super) fn take(
+        ebpf: &mut Ebpf,
+        pairs: &BTreeMap<u32, Pair>,
+        verbose: bool,
+    ) -> Result<Self, ProbeError> {
         let mut map = |name| {
             ebpf.take_map(name)
                 .ok_or(ProbeError::Incomplete { part: name })
@@ -56,6 +94,14 @@ impl ProbeMaps {
         let ring = Ring(RingBuf::try_from(map("RECORDS")?).map_err(error::map)?);
         let counters = PerCpuArray::try_from(map("COUNTERS")?).map_err(error::map)?;
         let control = Array::try_from(map("CONTROL")?).map_err(error::map)?;
+        let histograms = PerCpuArray::try_from(map("HISTOGRAMS")?).map_err(error::map)?;
+        let mut neighbours: Array<MapData, PodPair> =
+            Array::try_from(map("PAIRS")?).map_err(error::map)?;
+        for (index, pair) in pairs {
+            neighbours
+                .set(*index, PodPair(*pair), 0)
+                .map_err(error::map)?;
+        }
         let log = if verbose {
             Some(KernelLog(EbpfLogger::init(ebpf).map_err(error::log)?))
         } else {
@@ -66,6 +112,7 @@ impl ProbeMaps {
             log,
             counters,
             control,
+            histograms,
         })
     }
 
@@ -89,7 +136,39 @@ impl ProbeMaps {
             discarded: sum(5),
             foreign: sum(6),
             pending_drops: sum(7),
+            stamped: sum(8),
+            matched: sum(9),
+            overwritten: sum(10),
+            unmatched: sum(11),
+            cell: 0,
         })
+    }
+
+    /// What all CPUs recorded of a segment so far: busy packets, and idle ones.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn histogram(&self, segment: u32) -> Result<[GroupSum; 2], ProbeError> {
+        let per_cpu = self.histograms.get(&segment, 0).map_err(error::map)?;
+        Ok([0, 1].map(|group| {
+            let mut sum = GroupSum {
+                sum_ns: 0,
+                min_ns: u64::MAX,
+                max_ns: 0,
+                buckets: vec![0; BUCKETS],
+            };
+            for PodHistogram(histogram) in per_cpu.iter() {
+                let part = &histogram.groups[group];
+                sum.sum_ns += u128::from(part.sum_ns);
+                sum.min_ns = sum.min_ns.min(u64::MAX - part.min_inverted);
+                sum.max_ns = sum.max_ns.max(part.max_ns);
+                for (count, more) in sum.buckets.iter_mut().zip(part.buckets) {
+                    *count += more;
+                }
+            }
+            sum
+        }))
     }
 
     /// Ends the capture at all taps at once: what they see from now on is counted as discarded.

@@ -8,6 +8,7 @@
 mod attach;
 mod btf;
 mod clsact;
+mod cost;
 mod error;
 mod kernel;
 mod link;
@@ -15,16 +16,19 @@ mod maps;
 mod pins;
 mod tc;
 
+use std::collections::BTreeMap;
+
 use aya::{EbpfLoader, programs::SchedClassifier};
-pub use netns_trace_ebpf::{HookCounters, TapConfig};
+pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
 
 use self::pins::Pins;
 pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
     clsact::{Clsact, sweep},
+    cost::measure_cost,
     error::ProbeError,
-    kernel::{check_kernel, check_privileges},
-    maps::{KernelLog, ProbeMaps, Ring},
+    kernel::{check_kernel, check_privileges, possible_cpus},
+    maps::{GroupSum, KernelLog, ProbeMaps, Ring},
 };
 
 /// The built object: the same bytes for every little-endian machine.
@@ -32,12 +36,16 @@ static OBJECT: &[u8] =
     aya::include_bytes_aligned!("../../../netns-trace-ebpf/object/netns-trace.bpf.o");
 
 /// What all taps of a capture have in common.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ProbeOptions {
     /// Size of the ring in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
     /// Most taps that will be loaded.
     pub taps: u32,
+    /// Segments that get a histogram.
+    pub segments: u32,
+    /// Which hooks are neighbours, by [`netns_trace_ebpf::pair_index`].
+    pub pairs: BTreeMap<u32, Pair>,
     /// Whether the kernel side's diagnostics are wanted.
     pub verbose: bool,
 }
@@ -100,7 +108,10 @@ impl Probe {
             .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("RECORDS", self.options.ring_bytes)
             .map_max_entries("SCRATCH", self.cpus)
-            .map_max_entries("COUNTERS", self.options.taps * 2);
+            .map_max_entries("COUNTERS", self.options.taps * 2)
+            .map_max_entries("LAST_SEEN", self.options.taps)
+            .map_max_entries("PAIRS", (self.options.taps * 2).pow(2))
+            .map_max_entries("HISTOGRAMS", self.options.segments.max(1));
         for name in maps::SHARED {
             loader.map_pin_path(name, self.pins.path(name));
         }
@@ -115,7 +126,11 @@ impl Probe {
         }
         if !self.loaded {
             self.loaded = true;
-            self.maps = Some(ProbeMaps::take(&mut ebpf, self.options.verbose)?);
+            self.maps = Some(ProbeMaps::take(
+                &mut ebpf,
+                &self.options.pairs,
+                self.options.verbose,
+            )?);
         }
         Ok(LoadedTap::new(ebpf))
     }

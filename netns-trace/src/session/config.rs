@@ -30,8 +30,8 @@ pub struct CaptureConfig {
     pub direction: Direction,
     /// Taps whose packets are written.
     pub taps: BTreeSet<Role>,
-    /// Whether the veth is tapped along.
-    pub latency: bool,
+    /// Taps between which times are recorded.
+    pub latency_taps: BTreeSet<Role>,
     /// Size of the ring in bytes, a power of two.
     pub ring_bytes: u32,
     /// Write each packet at once.
@@ -42,6 +42,40 @@ pub struct CaptureConfig {
     pub verbose: bool,
     /// The summary at the end.
     pub summary: SummaryFormat,
+}
+
+/// How long nothing must have passed a tap for a packet to count as idle, by default.
+pub const IDLE_GAP: Duration = Duration::from_millis(10);
+
+/// Segments that have room where nothing else is said: histograms of 64 MiB in all, and at least 64
+/// segments. Each takes 16 KiB for each CPU.
+#[must_use]
+pub fn max_segments() -> usize {
+    let cpus = crate::probe::possible_cpus().unwrap_or(1) as usize;
+    ((64 << 20) / (size_of::<netns_trace_ebpf::Histogram>() * cpus)).max(64)
+}
+
+/// Everything that decides how latencies are measured.
+#[derive(Clone, Debug)]
+pub struct LatencyConfig {
+    /// The namespaces.
+    pub targets: Vec<TargetSpec>,
+    /// The interface in each; `eth0`, else the only one, where none is named.
+    pub interface: Option<String>,
+    /// Taps between which times are recorded.
+    pub taps: BTreeSet<Role>,
+    /// Time after which it ends.
+    pub duration: Option<Duration>,
+    /// How often what has come since is told.
+    pub interval: Option<Duration>,
+    /// How long nothing must have passed a tap for a packet to count as idle.
+    pub idle_gap: Duration,
+    /// Most segments that get a histogram.
+    pub max_segments: usize,
+    /// How programs are attached.
+    pub attach: AttachMethod,
+    /// Whether the kernel side's diagnostics are wanted.
+    pub verbose: bool,
 }
 
 /// Where packets go.

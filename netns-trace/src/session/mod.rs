@@ -5,14 +5,20 @@
 
 mod config;
 mod hold;
+mod latency;
+mod meter;
 mod plan;
 mod run;
 mod signals;
 mod taps;
 mod targets;
+mod ways;
 
 pub use self::{
-    config::{CaptureConfig, Direction, OutputTo, SummaryFormat},
+    config::{
+        CaptureConfig, Direction, IDLE_GAP, LatencyConfig, OutputTo, SummaryFormat, max_segments,
+    },
+    latency::{Measurement, Told, latency},
     run::{Report, capture},
     signals::{Signals, Wish},
 };

@@ -5,9 +5,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail, ensure};
-use netns_trace_ebpf::{MAX_TAPS, TapConfig, feature, hook_index, place};
+use netns_trace_ebpf::{MAX_TAPS, TapConfig, feature, hook_index};
 
-use super::config::{CaptureConfig, Direction};
+use super::{
+    config::Direction,
+    ways::{TargetTaps, Ways},
+};
 use crate::{
     capture::LinkType,
     probe::Hook,
@@ -29,6 +32,27 @@ pub(super) struct PlannedTap {
     pub config: TapConfig,
     /// How its packets start.
     pub link_type: LinkType,
+    /// The other end of its pair, where that is known.
+    pub peer: Option<String>,
+}
+
+/// What taps are wanted for.
+#[derive(Clone, Debug)]
+pub(super) struct Wishes {
+    /// Roles whose packets are written.
+    pub written: BTreeSet<Role>,
+    /// Roles between which times are recorded.
+    pub timed: BTreeSet<Role>,
+    /// Which packets are written, seen from the tap's interface.
+    pub direction: Direction,
+    /// Records after which the capture ends.
+    pub count: Option<u64>,
+    /// Most bytes of a packet.
+    pub snaplen: u32,
+    /// How long nothing must have passed a tap for a packet to be idle, in nanoseconds.
+    pub idle_gap_ns: u64,
+    /// Most segments that get a histogram.
+    pub max_segments: usize,
 }
 
 impl PlannedTap {
@@ -50,11 +74,10 @@ impl PlannedTap {
     /// Whether packets at a hook leave the target; otherwise they enter it.
     #[must_use]
     pub(super) fn is_leaving(&self, hook: Hook) -> bool {
-        let place = self.config.place[hook.index() as usize];
-        matches!(
-            place,
-            place::INSIDE_OUT | place::VETH_UP | place::BRIDGE_UP | place::UPLINK_OUT
-        ) && !(self.site.role == Role::Uplink && hook == Hook::Ingress)
+        match self.site.role {
+            Role::Inside | Role::Peer | Role::Uplink => hook == Hook::Egress,
+            Role::Veth | Role::Bridge => hook == Hook::Ingress,
+        }
     }
 
     /// What its interface's block in the file says of it.
@@ -62,11 +85,14 @@ impl PlannedTap {
     pub(super) fn description(&self) -> String {
         let site = &self.site;
         format!(
-            "{} of {}, network namespace inode {}, interface index {}",
+            "{} of {}, network namespace inode {}, interface index {}{}",
             site.role,
             site.ns_label,
             site.ns.inode(),
-            site.link.index
+            site.link.index,
+            self.peer
+                .as_ref()
+                .map_or_else(String::new, |peer| format!(", peer {peer}"))
         )
     }
 }
@@ -80,6 +106,10 @@ pub(super) struct Plan {
     pub missing: Vec<String>,
     /// Whether some of the written taps are shared, so that records may have to wait.
     pub holds: bool,
+    /// Which hooks are neighbours, and between which of them times are recorded.
+    pub ways: Ways,
+    /// The targets: labels and inodes.
+    pub targets: Vec<(String, u64)>,
 }
 
 impl Plan {
@@ -106,12 +136,73 @@ const fn is_shared(role: Role) -> bool {
 ///
 /// # Errors
 ///
-/// What was asked for cannot be written into one file, or nothing is left to capture.
-pub(super) fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
-    let mut sites: Vec<(Site, bool)> = Vec::new();
+/// What was asked for cannot be written into one file, more segments than fit, or nothing is left to
+/// do.
+pub(super) fn plan(paths: &[PathMap], wishes: &Wishes) -> Result<Plan> {
     let mut missing = Vec::new();
+    let sites = choose(paths, wishes, &mut missing);
+    let holds = sites
+        .iter()
+        .any(|(site, written)| *written && is_shared(site.role));
+    ensure!(
+        sites.len() <= MAX_TAPS as usize,
+        "{} taps are more than the {MAX_TAPS} that one run may have: name fewer targets or taps",
+        sites.len()
+    );
+    let number = |site: &Option<Site>| {
+        let site = site.as_ref()?;
+        let at = sites.iter().position(|(other, _)| is_same(other, site))?;
+        Some(at as u32)
+    };
+    let targets: Vec<TargetTaps> = paths
+        .iter()
+        .map(|path| TargetTaps {
+            inside: number(&Some(path.inside.clone())),
+            veth: number(&path.veth),
+            bridge: number(&path.bridge),
+            uplink: number(&path.uplink),
+            outside: path.veth.as_ref().map(|site| site.ns.inode()),
+            port_of: path.bridge.as_ref().map(|site| site.link.index),
+        })
+        .collect();
+    let is_timed = |tap: u32| {
+        let role = sites.get(tap as usize).map(|(site, _)| site.role);
+        role.is_some_and(|role| wishes.timed.contains(&role))
+    };
+    let ways = within(Ways::find(&targets, is_timed), wishes)?;
+    let hooks = sites.len() as u32 * 2;
+    let mut taps = Vec::new();
+    for (number, (site, written)) in sites.into_iter().enumerate() {
+        let mut tap = tap(number as u32, site, written, holds, &ways, wishes)?;
+        tap.config.hooks = hooks;
+        tap.peer = peer_of(&tap.site, paths);
+        taps.push(tap);
+    }
+    let plan = Plan {
+        taps,
+        missing,
+        holds,
+        ways,
+        targets: paths
+            .iter()
+            .map(|path| (path.inside.ns_label.clone(), path.inside.ns.inode()))
+            .collect(),
+    };
+    if !wishes.written.is_empty() && !plan.taps.iter().any(PlannedTap::is_written) {
+        bail!("there is nothing to capture: {}", plan.missing.join("; "));
+    }
+    Ok(plan)
+}
+
+/// The interfaces that are tapped, each once, and whether their packets are written; those that the
+/// run starts with first.
+fn choose(paths: &[PathMap], wishes: &Wishes, missing: &mut Vec<String>) -> Vec<(Site, bool)> {
+    let mut sites = Vec::new();
+    let writes_inside = [Role::Inside, Role::Peer]
+        .iter()
+        .any(|role| wishes.written.contains(role));
     for path in paths {
-        add(&mut sites, &path.inside, wants_inside(config));
+        add(&mut sites, &path.inside, writes_inside);
     }
     for path in paths {
         for (role, site) in [
@@ -119,12 +210,13 @@ pub(super) fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
             (Role::Bridge, &path.bridge),
             (Role::Uplink, &path.uplink),
         ] {
-            let written = config.taps.contains(&role);
+            let written = wishes.written.contains(&role);
+            if !written && !wishes.timed.contains(&role) {
+                continue;
+            }
             if let Some(site) = site {
-                if written || (role == Role::Veth && config.latency) {
-                    add(&mut sites, site, written);
-                }
-            } else if written || (role == Role::Veth && config.latency) {
+                add(&mut sites, site, written);
+            } else {
                 let why = path.missing.iter().find(|missing| missing.role == role);
                 let why = why.map_or("it was not found", |missing| missing.why.as_str());
                 missing.push(format!("no {role} tap for {}: {why}", path.inside));
@@ -134,40 +226,55 @@ pub(super) fn plan(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
     let holds = sites
         .iter()
         .any(|(site, written)| *written && is_shared(site.role));
-    let many = sites.iter().filter(|(_, written)| *written).count() > 1;
-    // An inside tap that is not written is needed only to tell the shared ones what it sees.
-    sites.retain(|(site, written)| *written || holds || site.role != Role::Inside);
+    let timed = wishes.timed.contains(&Role::Inside);
+    // An inside tap that is not written is needed to time its packets, and to tell the shared ones
+    // what it sees.
+    sites.retain(|(site, written)| *written || holds || timed || site.role != Role::Inside);
     // The targets' own taps stay ahead of the shared ones, which wait for their word.
     sites.sort_by_key(|(site, written)| !(*written || (holds && site.role == Role::Inside)));
-    ensure!(
-        sites.len() <= MAX_TAPS as usize,
-        "{} taps are more than the {MAX_TAPS} that one capture may have: name fewer targets or taps",
-        sites.len()
-    );
-    let identify = many || holds || config.latency;
-    let mut taps = Vec::new();
-    for (number, (site, written)) in sites.into_iter().enumerate() {
-        taps.push(tap(number as u32, site, written, identify, holds, config)?);
-    }
-    let plan = Plan {
-        taps,
-        missing,
-        holds,
-    };
-    if !plan.taps.iter().any(PlannedTap::is_written) {
-        bail!("there is nothing to capture: {}", plan.missing.join("; "));
-    }
-    Ok(plan)
+    sites
 }
 
-fn wants_inside(config: &CaptureConfig) -> bool {
-    config.taps.contains(&Role::Inside) || config.taps.contains(&Role::Peer)
+/// Refuses more segments than fit.
+fn within(ways: Ways, wishes: &Wishes) -> Result<Ways> {
+    let (wanted, most) = (ways.segments().len(), wishes.max_segments);
+    if wanted <= most {
+        return Ok(ways);
+    }
+    if !wishes.written.is_empty() {
+        eprintln!(
+            "netns-trace: no latency is measured: {wanted} segments are more than the {most} that \
+             have room (see --max-segments of `netns-trace latency`)"
+        );
+        return Ok(ways.untimed());
+    }
+    bail!(
+        "{wanted} segments between these targets' taps are more than the {most} that have room: \
+         name fewer targets or taps, or raise --max-segments (each takes 16 KiB for each CPU)"
+    )
+}
+
+fn is_same(a: &Site, b: &Site) -> bool {
+    a.ns.is_same(&b.ns) && a.link.index == b.link.index
+}
+
+/// The other end of a site's pair, as far as the paths tell.
+fn peer_of(site: &Site, paths: &[PathMap]) -> Option<String> {
+    paths.iter().find_map(|path| {
+        let veth = path.veth.as_ref()?;
+        if is_same(site, &path.inside) {
+            Some(veth.to_string())
+        } else if is_same(site, veth) {
+            Some(path.inside.to_string())
+        } else {
+            None
+        }
+    })
 }
 
 /// Adds a site once, however many paths lead through it; a target's own interface stays one.
 fn add(sites: &mut Vec<(Site, bool)>, site: &Site, written: bool) {
-    let same = |other: &Site| other.ns.is_same(&site.ns) && other.link.index == site.link.index;
-    match sites.iter_mut().find(|(other, _)| same(other)) {
+    match sites.iter_mut().find(|(other, _)| is_same(other, site)) {
         Some((_, already)) => *already |= written,
         None => sites.push((site.clone(), written)),
     }
@@ -177,14 +284,14 @@ fn tap(
     number: u32,
     site: Site,
     written: bool,
-    identify: bool,
     holds: bool,
-    config: &CaptureConfig,
+    ways: &Ways,
+    wishes: &Wishes,
 ) -> Result<PlannedTap> {
     let link_type = LinkType::from_arp_type(site.link.arp_type)
         .map_err(|why| anyhow::anyhow!("{site}: {why}"))?;
     let loopback = site.link.kind == LinkKind::Loopback;
-    if loopback && config.direction == Direction::Out {
+    if loopback && wishes.direction == Direction::Out {
         bail!(
             "{site}: packets on a loopback interface are taken as they come in, so -Q out would show none"
         );
@@ -197,26 +304,31 @@ fn tap(
             continue;
         }
         let bits = &mut features[hook_index(0, hook.index()) as usize];
-        if written && config.direction.includes(hook) {
+        if written && wishes.direction.includes(hook) {
             *bits |= feature::EMIT;
-            if config.count.is_some() && !holds {
+            if wishes.count.is_some() && !holds {
                 *bits |= feature::LIMIT;
             }
             written_hooks.push(hook);
         }
-        if identify && !loopback {
-            *bits |= feature::IDENTIFY;
+        let on_a_way = ways.has(hook_index(number, hook.index()));
+        if !loopback && (on_a_way || is_shared(site.role)) {
+            *bits |= feature::IDENTIFY | ways.features(hook_index(number, hook.index()));
         }
         if link_type == LinkType::Raw {
             *bits |= feature::RAW;
         }
         *bits |= match (is_shared(site.role), holds) {
+            (true, _) if is_decided(site.role, hook) => feature::SHARED | feature::DECIDED,
             (true, _) => feature::SHARED,
             (false, true) => feature::TARGET | feature::TELL,
             (false, false) => feature::TARGET,
         };
-        let needed = *bits & feature::EMIT != 0 || (identify && !loopback);
-        if needed {
+        // Whose packets they are is not told at these.
+        if is_shared(site.role) {
+            *bits &= !feature::EXPECT;
+        }
+        if *bits & (feature::EMIT | feature::IDENTIFY) != 0 {
             hooks.push(hook);
         }
     }
@@ -225,25 +337,24 @@ fn tap(
         hooks,
         written: written_hooks,
         link_type,
+        peer: None,
         config: TapConfig {
-            limit: config.count.unwrap_or(0),
+            limit: wishes.count.unwrap_or(0),
+            idle_gap_ns: wishes.idle_gap_ns,
             tap: number,
-            snaplen: config.snaplen,
+            snaplen: wishes.snaplen,
             features,
-            place: places(site.role),
             ..TapConfig::default()
         },
         site,
     })
 }
 
-/// Where the hooks of a tap stand on a packet's way: ingress, egress.
-const fn places(role: Role) -> [u32; 2] {
+/// Whether the target's taps come before this hook of a shared tap.
+fn is_decided(role: Role, hook: Hook) -> bool {
     match role {
-        Role::Inside | Role::Peer => [place::INSIDE_IN, place::INSIDE_OUT],
-        Role::Veth => [place::VETH_UP, place::VETH_DOWN],
-        Role::Bridge => [place::BRIDGE_UP, place::BRIDGE_DOWN],
-        Role::Uplink => [place::UPLINK_IN, place::UPLINK_OUT],
+        Role::Bridge => hook == Hook::Ingress,
+        _ => hook == Hook::Egress,
     }
 }
 

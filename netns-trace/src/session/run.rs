@@ -15,19 +15,23 @@ use tokio::{
 };
 
 use super::{
-    CaptureConfig, OutputTo, SummaryFormat,
+    CaptureConfig, IDLE_GAP, OutputTo, SummaryFormat,
     hold::{Hold, Verdict},
+    meter::Meter,
     plan::Plan,
     signals::{Signals, Wish},
     taps::Taps,
-    targets::{check_wishes, plan_taps},
+    targets::{check_wishes, plan_capture},
 };
 use crate::{
     capture::{
         Account, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output, PacketBuilder,
         SinkError, WallClock, monotonic_ns,
     },
-    probe::{Hook, Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, sweep},
+    latency::table,
+    probe::{
+        Hook, Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, measure_cost, sweep,
+    },
 };
 
 /// How often the session looks after what no event tells of.
@@ -73,10 +77,12 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
 }
 
 async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
-    let plan = plan_taps(config)?;
+    let plan = plan_capture(config)?;
     let mut probe = Probe::new(ProbeOptions {
         ring_bytes: config.ring_bytes,
         taps: plan.taps.len() as u32,
+        segments: plan.ways.segments().len() as u32,
+        pairs: plan.ways.pairs(plan.taps.len() as u32 * 2),
         verbose: config.verbose,
     })?;
     let mut output = open_output(config, &plan)?;
@@ -102,6 +108,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
         eprintln!("netns-trace: {why}");
     }
     let infos = announce(config, &plan, &mut account);
+    let meter = Meter::new(&plan, IDLE_GAP.as_nanos() as u64);
     let tellers = plan.tellers();
     // From here on no namespace is held open but by the thread that attaches the rest.
     let rest = plan.taps.into_iter().filter(|tap| !tap.is_first());
@@ -113,6 +120,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
         clock,
         hold: plan.holds.then(Hold::default),
         tellers,
+        meter,
         taken: Taken {
             infos,
             account,
@@ -274,6 +282,7 @@ struct Capture<'a> {
     hold: Option<Hold>,
     /// Hooks whose word on a packet the held records wait for.
     tellers: Vec<(u32, Hook)>,
+    meter: Meter,
     taken: Taken,
     failure: Option<SinkError>,
 }
@@ -439,7 +448,7 @@ impl Capture<'_> {
         if let Some(log) = &mut maps.log {
             log.flush();
         }
-        self.print_summary();
+        self.print_summary(maps)?;
         if let Err(why) = self.taken.account.check() {
             eprintln!("netns-trace: {why}: please report this");
         }
@@ -522,17 +531,33 @@ impl Capture<'_> {
         Ok(())
     }
 
-    fn print_summary(&self) {
+    fn print_summary(&mut self, maps: &ProbeMaps) -> Result<()> {
         let account = &self.taken.account;
+        let latency = if self.meter.is_empty() {
+            None
+        } else {
+            self.meter.set_probe_cost(measure_cost());
+            Some(self.meter.report(maps)?)
+        };
         match self.config.summary {
-            SummaryFormat::Text => eprint!("{}", account.text()),
+            SummaryFormat::Text => {
+                eprint!("{}", account.text());
+                if let Some(report) = latency {
+                    eprint!("\n{}", table(&report));
+                }
+            }
             SummaryFormat::Json => {
                 let file = match &self.config.output {
                     OutputTo::File(path) => Some(path.as_path()),
                     OutputTo::Text | OutputTo::Stdout => None,
                 };
-                eprintln!("{}", account.json(file));
+                let mut summary = account.json(file);
+                if let Some(report) = latency {
+                    summary["latency"] = serde_json::to_value(report)?;
+                }
+                eprintln!("{summary}");
             }
         }
+        Ok(())
     }
 }

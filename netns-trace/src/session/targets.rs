@@ -5,12 +5,13 @@ use anyhow::Result;
 
 use super::{
     CaptureConfig, OutputTo, Usage,
-    plan::{self, Plan},
+    config::{IDLE_GAP, max_segments},
+    plan::{self, Plan, Wishes},
 };
 use crate::{
     capture::Format,
-    target::{self, Target},
-    topology::{self, Role},
+    target::{self, Target, TargetSpec},
+    topology::{self, PathMap, Role},
 };
 
 /// Refuses what no machine and no target could make possible.
@@ -35,10 +36,11 @@ fn check_peers(config: &CaptureConfig, targets: usize) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Resolves the targets, finds their paths, and plans the taps.
-pub(super) fn plan_taps(config: &CaptureConfig) -> Result<Plan> {
+/// Resolves the targets, and finds the ways of their packets; a namespace that is named twice
+/// counts once.
+pub(super) fn find_paths(specs: &[TargetSpec], interface: Option<&str>) -> Result<Vec<PathMap>> {
     let mut targets: Vec<Target> = Vec::new();
-    for spec in &config.targets {
+    for spec in specs {
         let target = target::resolve(spec)?;
         match targets.iter().find(|other| other.ns.is_same(&target.ns)) {
             Some(other) => eprintln!(
@@ -48,13 +50,24 @@ pub(super) fn plan_taps(config: &CaptureConfig) -> Result<Plan> {
             None => targets.push(target),
         }
     }
-    check_peers(config, targets.len())?;
-    let interface = config.interface.as_deref();
-    let mut paths = Vec::new();
-    for target in &targets {
-        paths.push(topology::discover(&target.ns, &target.label, interface)?);
-    }
-    let plan = plan::plan(&paths, config)?;
+    let find = |target: &Target| topology::discover(&target.ns, &target.label, interface);
+    Ok(targets.iter().map(find).collect::<Result<_, _>>()?)
+}
+
+/// Plans a capture's taps.
+pub(super) fn plan_capture(config: &CaptureConfig) -> Result<Plan> {
+    let paths = find_paths(&config.targets, config.interface.as_deref())?;
+    check_peers(config, paths.len())?;
+    let wishes = Wishes {
+        written: config.taps.clone(),
+        timed: config.latency_taps.clone(),
+        direction: config.direction,
+        count: config.count,
+        snaplen: config.snaplen,
+        idle_gap_ns: IDLE_GAP.as_nanos() as u64,
+        max_segments: max_segments(),
+    };
+    let plan = plan::plan(&paths, &wishes)?;
     if plan::link_types(&plan).len() > 1 && config.output != OutputTo::Text {
         if config.format == Format::Pcap {
             return Err(Usage(
