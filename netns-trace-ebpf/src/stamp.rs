@@ -92,9 +92,10 @@ pub(crate) fn recognise(
         }
     } else {
         give_way(&seen, skb, now_ns);
-        if has(hook, feature::EXPECT) {
-            counters.unmatched += 1;
-        }
+    }
+    // One that only a tap further off has seen is unmatched too.
+    if has(hook, feature::EXPECT) && (!known.before || pair.segment == Pair::NO_HISTOGRAM) {
+        counters.unmatched += 1;
     }
     if known.by_target || has(hook, feature::TARGET) {
         mark |= trace::OF_TARGET;

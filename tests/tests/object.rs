@@ -4,7 +4,9 @@
 use std::{io, os::fd::RawFd};
 
 use netns_trace::probe::{Hook, Probe, ProbeOptions, TapConfig};
-use netns_trace_ebpf::{HookCounters, MAX_SNAPLEN, RecordHeader, feature, place};
+use netns_trace_ebpf::{
+    HookCounters, MAX_SNAPLEN, Pair, RecordHeader, feature, hook_index, pair_index,
+};
 use netns_trace_tests::require_root;
 
 const TCX_NEXT: i32 = -1;
@@ -16,10 +18,17 @@ const RUNS: u32 = 3;
 fn combinations() -> Vec<u32> {
     let mut all = Vec::new();
     for output in [0, feature::EMIT, feature::EMIT | feature::LIMIT] {
-        for identify in [0, feature::IDENTIFY] {
+        let timed = feature::IDENTIFY | feature::LATENCY;
+        for identify in [
+            0,
+            feature::IDENTIFY,
+            timed | feature::EXPECT,
+            timed | feature::EXPECT | feature::END | feature::LAST,
+        ] {
             for raw in [0, feature::RAW] {
                 for owner in [
                     feature::SHARED,
+                    feature::SHARED | feature::DECIDED,
                     feature::TARGET,
                     feature::TARGET | feature::TELL,
                 ] {
@@ -36,14 +45,6 @@ fn combinations() -> Vec<u32> {
     }
     all
 }
-
-/// Places of the hooks of each tap on the way.
-const PLACES: [[u32; 2]; 4] = [
-    [place::INSIDE_IN, place::INSIDE_OUT],
-    [place::VETH_UP, place::VETH_DOWN],
-    [place::BRIDGE_UP, place::BRIDGE_DOWN],
-    [place::UPLINK_IN, place::UPLINK_OUT],
-];
 
 /// The programs that this process has loaded, ingress first: its descriptors tell.
 fn programs() -> Vec<RawFd> {
@@ -112,10 +113,27 @@ fn packets(len: usize) -> impl Iterator<Item = Vec<u8>> {
         })
 }
 
+/// Each hook is its own neighbour, as it finds the packet of the run before.
+fn pairs(taps: u32) -> std::collections::BTreeMap<u32, Pair> {
+    let hooks = hook_index(taps, 0);
+    let itself = |hook| {
+        (
+            pair_index(hook, hook, hooks),
+            Pair {
+                segment: 1,
+                total: 2,
+            },
+        )
+    };
+    (0..hooks).map(itself).collect()
+}
+
 fn options(ring_bytes: u32, taps: usize, verbose: bool) -> ProbeOptions {
     ProbeOptions {
         ring_bytes,
         taps: taps as u32,
+        segments: 2,
+        pairs: pairs(taps as u32),
         verbose,
     }
 }
@@ -124,6 +142,7 @@ fn options(ring_bytes: u32, taps: usize, verbose: bool) -> ProbeOptions {
 /// or for few.
 fn every_combination(snaplen: u32, ring_bytes: u32, verbose: bool) {
     let combinations = combinations();
+    let hooks = hook_index(combinations.len() as u32, 0);
     let mut probe = Probe::new(options(ring_bytes, combinations.len(), verbose)).expect("a probe");
     let mut maps = None;
     for (tap, bits) in combinations.into_iter().enumerate() {
@@ -134,7 +153,8 @@ fn every_combination(snaplen: u32, ring_bytes: u32, verbose: bool) {
             tap: tap as u32,
             snaplen,
             features: [bits; 2],
-            place: PLACES[tap % PLACES.len()],
+            hooks,
+            idle_gap_ns: 1_000_000,
             ..TapConfig::default()
         });
         let loaded = loaded.unwrap_or_else(|why| panic!("{what}: {why}"));

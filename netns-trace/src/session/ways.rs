@@ -102,6 +102,12 @@ impl Ways {
                 .then(|| self.segment(&name, direction_of(from), from.hook, to.hook));
             self.neighbours.insert((from.hook, to.hook), segment);
         }
+        // A tap in between may not be up yet, or gone: its neighbours know each other all the same.
+        for (at, from) in way.iter().enumerate() {
+            for to in way.iter().skip(at + 2).filter(|to| to.hook != from.hook) {
+                self.neighbours.entry((from.hook, to.hook)).or_insert(None);
+            }
+        }
         for (at, end) in way.iter().enumerate() {
             if !is_end(way, at) {
                 continue;
@@ -327,7 +333,7 @@ mod tests {
         assert_eq!(
             pairs[&pair_index(1, 7, 8)],
             Pair {
-                segment: 0,
+                segment: Pair::NO_HISTOGRAM,
                 total: 5
             }
         );
