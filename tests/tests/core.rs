@@ -15,7 +15,7 @@ use netns_trace_tests::{
     private_run,
     raw::{self, frame},
     require_root,
-    tool::{Done, Running, run},
+    tool::{Done, Running, netns_trace, run},
 };
 use nix::sys::signal::Signal;
 use pcap_file::pcapng::{
@@ -381,4 +381,50 @@ fn the_namespace_may_go_at_any_time() {
     let done = capture.wait();
     assert!(done.status.success(), "{done:?}");
     assert!(done.stderr.contains("is gone"), "{done:?}");
+}
+
+/// Each datagram and its answer pass three taps: their times are in the histograms.
+#[test]
+fn every_packet_is_timed_between_its_taps() {
+    require_root!();
+    let lab = bridge();
+    let (a, _) = pair(&lab);
+    let router = lab.router().expect("a router");
+    let mut command = netns_trace([
+        "latency",
+        &target(a),
+        "--taps",
+        "inside,veth,bridge",
+        "--json",
+    ]);
+    command.stdout(std::process::Stdio::piped());
+    let mut latency = Running::start(command);
+    latency.wait_for("measuring between");
+    exchange(a, router, 500);
+    let done = latency.stop();
+    assert!(done.status.success(), "{done:?}");
+    let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let segments = report["segments"].as_array().expect("segments");
+    let counts: Vec<(&str, &str, u64)> = segments
+        .iter()
+        .map(|segment| {
+            let text = |key: &str| segment[key].as_str().expect("a text");
+            (text("name"), text("direction"), number(&segment["count"]))
+        })
+        .collect();
+    for name in ["veth", "bridge", "total"] {
+        for direction in ["out", "in"] {
+            let found = counts
+                .iter()
+                .find(|(n, d, _)| (*n, *d) == (name, direction));
+            let (.., count) = found.unwrap_or_else(|| panic!("{name} {direction}: {counts:?}"));
+            assert!((500..600).contains(count), "{name} {direction}: {counts:?}");
+        }
+    }
+    for segment in segments {
+        let figures = ["min_ns", "p50_ns", "p99_ns", "max_ns"].map(|key| number(&segment[key]));
+        assert!(figures[0] > 0 && figures.is_sorted(), "{segment}");
+        let busy_and_idle = number(&segment["busy"]["count"]) + number(&segment["idle"]["count"]);
+        assert_eq!(busy_and_idle, number(&segment["count"]), "{segment}");
+    }
 }
