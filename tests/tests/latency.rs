@@ -2,6 +2,7 @@
 //! are known come out.
 
 use std::{
+    io::{BufRead as _, BufReader, Read as _},
     net::UdpSocket,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -15,6 +16,7 @@ use netns_trace_tests::{
     timing::{Timing, count, figure, sum_ns},
     tool::{Running, netns_trace, run},
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Switches IPv6 off, whose own packets pass some taps and not others.
@@ -409,17 +411,22 @@ fn an_independent_tracer_agrees() {
          {{ @ns = lhist((nsecs - @at[args->skbaddr]), 0, 20000, 50); delete(@at[args->skbaddr]); }} \
          BEGIN {{ printf(\"tracing\\n\"); }} END {{ clear(@at); }}"
     );
-    let mut command = Command::new("bpftrace");
+    let mut command = Command::new("unshare");
+    // The tracer needs a file system that need not be mounted on the machine.
     command
-        .args(["-e", &program])
+        .args(["--mount", "sh", "-c"])
+        .arg("mount -t tracefs none /sys/kernel/tracing && exec bpftrace -e \"$0\"")
+        .arg(&program)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut tracer = Running::start(command);
-    let mut first = [0; 8];
-    let stdout = tracer.child().stdout.as_mut().expect("its stdout");
-    // "Attaching…" or "tracing": it says so once it is ready.
-    std::io::Read::read_exact(stdout, &mut first).expect("it starts");
-    std::thread::sleep(Duration::from_millis(500));
+    // It says so on stdout once it traces.
+    let mut stdout = BufReader::new(tracer.child().stdout.take().expect("its stdout"));
+    let mut said = String::new();
+    while !said.contains("tracing") {
+        let len = stdout.read_line(&mut said).expect("what it prints");
+        assert!(len > 0, "bpftrace ended: {said}{:?}", tracer.wait());
+    }
     let timing = Timing::start(&[&net.target(0), "--taps", "inside,veth"]);
     ip(&format!(
         "netns exec {} ping -q -f -c 3000 {}",
@@ -427,10 +434,12 @@ fn an_independent_tracer_agrees() {
         v4(router)
     ));
     let timed = timing.stop();
-    let done = tracer.stop();
+    tracer.signal(Signal::SIGINT);
+    stdout.read_to_string(&mut said).expect("its histogram");
+    drop(tracer.wait());
     let segment = timed.segment("veth", "out", "/eth0", "");
     let ours = figure(segment, "p50_ns");
-    let theirs = median(&done.stdout);
+    let theirs = median(&said);
     let cost = figure(&timed.report, "probe_cost_ns");
     // What lies between our taps and theirs: our own second half, and both ends of the tracer's
     // work, some hundred nanoseconds each.
@@ -439,7 +448,7 @@ fn an_independent_tracer_agrees() {
     assert!(
         apart > -100.0 && apart < cost + 2000.0,
         "ours {ours}, theirs {theirs}: {}",
-        done.stdout
+        said
     );
 }
 
