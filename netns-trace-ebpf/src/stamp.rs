@@ -23,6 +23,24 @@ const ETH_P_ARP: u16 = 0x0806;
 const ETH_P_IPV6: u16 = 0x86dd;
 const IPPROTO_TCP: u8 = 6;
 
+/// Reads a number of the packet, whose place the caller has compared with the packet's end; the
+/// verifier checks it again. In assembly, since the compiler takes an unaligned number apart into
+/// bytes; the kernel puts it together on machines that must.
+macro_rules! load {
+    ($size:literal, $at:expr) => {{
+        let number: u64;
+        // SAFETY: reads memory that is there, as the verifier has checked.
+        unsafe {
+            core::arch::asm!(
+                concat!("{number} = *(", $size, " *)({at} + 0)"),
+                number = out(reg) number,
+                at = in(reg) $at as u64,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+        number
+    }};
+}
 /// What is known of a packet at this tap.
 pub(crate) struct Known {
     /// Its id; 0 if none could be given.
@@ -67,11 +85,10 @@ pub(crate) fn recognise(
     // shows.
     let seen = unsafe { ptr::read(slot) };
     let here = hook_index(tap!(tap), hook);
-    let pair = if seen.is_of(skb, content, now_ns) {
-        neighbours(seen.last(), here)
-    } else {
-        Pair::default()
-    };
+    let mut pair = Pair::default();
+    if !has(hook, feature::ORIGIN) && seen.is_of(skb, content, now_ns) {
+        pair = neighbours(seen.last(), here);
+    }
     known.before = pair.segment != 0;
     known.by_target = known.before && seen.last() & trace::OF_TARGET != 0;
     if has(hook, feature::SHARED) {
@@ -81,38 +98,39 @@ pub(crate) fn recognise(
             return known;
         }
     }
-    let mut mark = here;
-    if has(hook, feature::LATENCY) && is_idle(now_ns) {
-        mark |= trace::IDLE;
-    }
     if known.before {
         counted(seen.last(), |counters| counters.matched += 1);
         if has(hook, feature::LATENCY) {
             latency::matched(hook, &seen, pair, now_ns);
         }
-    } else {
-        give_way(&seen, skb, now_ns);
     }
     // One that only a tap further off has seen is unmatched too.
     if has(hook, feature::EXPECT) && (!known.before || pair.segment == Pair::NO_HISTOGRAM) {
         counters.unmatched += 1;
     }
+    if known.before {
+        known.packet_id = seen.packet_id;
+    } else if has(hook, feature::NUMBER) {
+        known.packet_id = new_id();
+    }
+    if has(hook, feature::LAST) {
+        if known.before {
+            // SAFETY: as above. A stamp without an address is nobody's.
+            unsafe { ptr::write_volatile(&raw mut (*slot).skb, 0) };
+        }
+        return known;
+    }
+    let mut mark = here;
+    if has(hook, feature::LATENCY) && is_idle(now_ns) {
+        mark |= trace::IDLE;
+    }
     if known.by_target || has(hook, feature::TARGET) {
         mark |= trace::OF_TARGET;
     }
-    if has(hook, feature::LAST) {
-        mark |= trace::DONE;
-    } else {
-        counters.stamped += 1;
-    }
-    known.packet_id = if known.before {
-        seen.packet_id
-    } else {
-        new_id()
-    };
     let (first_ns, first) = if known.before {
         (seen.first_ns, seen.first())
     } else {
+        give_way(&seen, skb, now_ns);
         (now_ns, mark)
     };
     let mut now = Stamp {
@@ -126,6 +144,7 @@ pub(crate) fn recognise(
     now.sealed = now.seal(content);
     // SAFETY: as above.
     unsafe { ptr::write(slot, now) };
+    counters.stamped += 1;
     known
 }
 
@@ -163,11 +182,7 @@ fn is_idle(now_ns: u64) -> bool {
 /// of a packet that is gone, and one past its age would not be found any more.
 #[inline(always)]
 fn give_way(seen: &Stamp, skb: u64, now_ns: u64) {
-    if seen.skb != 0
-        && seen.skb != skb
-        && seen.last() & trace::DONE == 0
-        && now_ns.wrapping_sub(seen.time_ns) < STAMP_AGE_NS
-    {
+    if seen.skb != 0 && seen.skb != skb && now_ns.wrapping_sub(seen.time_ns) < STAMP_AGE_NS {
         counted(seen.last(), |counters| counters.overwritten += 1);
     }
 }
@@ -198,20 +213,21 @@ fn headers(ctx: &TcContext, hook: u32) -> u64 {
     if network + AT_HAND > end {
         return 0;
     }
-    let half = |at: usize| u64::from(load::<u16>(network + at).to_be());
-    let word = |at: usize| u64::from(load::<u32>(network + at));
+    let half = |at: usize| u64::from(load!("u16", network + at) as u16).to_be() >> 48;
+    let word = |at: usize| load!("u32", network + at);
+    let byte = |at: usize| load!("u8", network + at) as u8;
     let ether_type = if raw {
-        match load::<u8>(network) >> 4 {
+        match byte(0) >> 4 {
             4 => ETH_P_IP,
             _ => ETH_P_IPV6,
         }
     } else {
-        u16::from_be(load::<u16>(data + ETHERNET - 2))
+        u16::from_be(load!("u16", data + ETHERNET - 2) as u16)
     };
     match ether_type {
         ETH_P_IP => {
             let mut print = half(4) << 48 | half(6) << 32;
-            if load::<u8>(network) == 0x45 && load::<u8>(network + 9) == IPPROTO_TCP {
+            if byte(0) == 0x45 && byte(9) == IPPROTO_TCP {
                 print |= word(24);
             }
             print
@@ -221,13 +237,6 @@ fn headers(ctx: &TcContext, hook: u32) -> u64 {
         ETH_P_ARP => half(6) << 48 ^ word(14) << 16 ^ word(24),
         _ => word(0) << 32 | word(4),
     }
-}
-
-/// Reads a number of the packet, whose place the caller has compared with the packet's end.
-#[inline(always)]
-fn load<T: Copy>(at: usize) -> T {
-    // SAFETY: the caller has checked that so many bytes are there; the verifier checks it again.
-    unsafe { ptr::read_unaligned(at as *const T) }
 }
 
 /// The next id of this CPU; ids of different CPUs interleave, so that none is given twice.

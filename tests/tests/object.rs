@@ -21,8 +21,9 @@ fn combinations() -> Vec<u32> {
         let timed = feature::IDENTIFY | feature::LATENCY;
         for identify in [
             0,
-            feature::IDENTIFY,
-            timed | feature::EXPECT,
+            feature::IDENTIFY | feature::NUMBER,
+            timed | feature::EXPECT | feature::NUMBER,
+            timed | feature::ORIGIN,
             timed | feature::EXPECT | feature::END | feature::LAST,
         ] {
             for raw in [0, feature::RAW] {
@@ -198,7 +199,7 @@ fn every_combination(snaplen: u32, ring_bytes: u32, verbose: bool) {
                 header.len.min(snaplen),
                 "{what}: {header:?}"
             );
-            let identified = bits & feature::IDENTIFY != 0;
+            let identified = bits & feature::NUMBER != 0;
             assert_eq!(header.packet_id != 0, identified, "{what}: {header:?}");
         }
         let mut seen = 0;

@@ -1,5 +1,6 @@
 //! The project's own chores: `cargo xtask --help`.
 
+mod bench;
 mod build_ebpf;
 mod install;
 mod test;
@@ -26,6 +27,8 @@ fn root() -> &'static Path {
 enum Chore {
     /// Build the eBPF object that netns-trace embeds, or check the committed one
     BuildEbpf(build_ebpf::Options),
+    /// Measure what netns-trace costs, side by side with doing without
+    Bench(bench::Options),
     /// Run all tests, in virtual machines with other kernels too
     Test(test::Options),
     /// Run the core tests, or a command, on Debian's other kernels in QEMU
@@ -35,6 +38,7 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Cli::parse().chore {
         Chore::BuildEbpf(options) => build_ebpf::run(&options),
+        Chore::Bench(options) => bench::run(&options),
         Chore::Test(options) => test::run(&options),
         Chore::Vm(options) => vm::run(&options).map(drop),
     };

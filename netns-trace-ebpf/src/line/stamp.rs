@@ -11,7 +11,7 @@ pub const STAMP_AGE_NS: u64 = 1_000_000_000;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
-    /// The packet's `struct sk_buff`.
+    /// The packet's `struct sk_buff`; 0 in a stamp that nobody will look for any more.
     pub skb: u64,
     /// What of its content stays the same on its way, folded with all other fields of the stamp:
     /// one that two CPUs wrote at once fits no packet.
@@ -37,8 +37,6 @@ pub mod trace {
     pub const IDLE: u32 = 1 << 16;
     /// By then a tap of the target had seen the packet.
     pub const OF_TARGET: u32 = 1 << 17;
-    /// Nobody will look for the packet again.
-    pub const DONE: u32 = 1 << 18;
 }
 
 impl Stamp {
@@ -64,16 +62,15 @@ impl Stamp {
         (self.hooks >> 32) as u32
     }
 
-    /// [`Stamp::sealed`] of a packet with this content.
+    /// [`Stamp::sealed`] of a packet with this content. Sums and exclusive ors in turn, each field by
+    /// a factor of its own, so that fields of equal value do not cancel each other.
     #[must_use]
     #[inline(always)]
     pub const fn seal(&self, content: u64) -> u64 {
-        content
-            ^ self.skb.rotate_left(5)
-            ^ self.time_ns.rotate_left(17)
-            ^ self.first_ns.rotate_left(31)
-            ^ self.packet_id.rotate_left(43)
-            ^ self.hooks.rotate_left(51)
+        let sum = (content ^ self.skb).wrapping_add(self.time_ns);
+        let sum =
+            (sum ^ self.first_ns.wrapping_mul(3)).wrapping_add(self.packet_id.wrapping_mul(5));
+        sum ^ self.hooks.wrapping_mul(9)
     }
 
     /// Whether this is the stamp of the packet with this content that is at address `skb` now: an
@@ -167,6 +164,18 @@ mod tests {
         for stamp in torn {
             assert!(!stamp.is_of(SKB, CONTENT, 2000), "{stamp:?}");
         }
+        // Where a packet is seen first, both times are the same.
+        let mut first = Stamp {
+            first_ns: 1000,
+            ..whole
+        };
+        first.sealed = first.seal(CONTENT);
+        let torn = Stamp {
+            time_ns: 1100,
+            first_ns: 1100,
+            ..first
+        };
+        assert!(!torn.is_of(SKB, CONTENT, 2000));
     }
 
     #[test]

@@ -34,6 +34,10 @@ pub mod feature {
     pub const END: u32 = 1 << 10;
     /// No tap is further on: nobody will look for the packet again.
     pub const LAST: u32 = 1 << 11;
+    /// No tap is before this one: nothing can have been seen already.
+    pub const ORIGIN: u32 = 1 << 12;
+    /// Packets that no tap before has seen are numbered: somebody reads their ids.
+    pub const NUMBER: u32 = 1 << 13;
 }
 
 /// What one load of the programs is specialised with: a read-only global, so that the verifier

@@ -5,6 +5,7 @@
 
 mod build;
 mod error;
+mod flood;
 mod layout;
 mod names;
 mod nat;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use self::state::{Opened, StateFile};
 pub use self::{
     error::LabError,
+    flood::{Flood, flood},
     spec::{Cidr, LabSpec, Topology},
     state::Record,
 };

@@ -315,6 +315,9 @@ fn tap(
         if !loopback && (on_a_way || is_shared(site.role)) {
             *bits |= feature::IDENTIFY | ways.features(hook_index(number, hook.index()));
         }
+        if !wishes.written.is_empty() {
+            *bits |= feature::NUMBER;
+        }
         if link_type == LinkType::Raw {
             *bits |= feature::RAW;
         }

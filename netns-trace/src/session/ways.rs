@@ -161,6 +161,9 @@ impl Ways {
         if !self.neighbours.keys().any(|(from, _)| *from == hook) {
             bits |= feature::LAST;
         }
+        if !self.neighbours.keys().any(|(_, to)| *to == hook) {
+            bits |= feature::ORIGIN;
+        }
         if self.totals.keys().any(|(_, to)| *to == hook) {
             bits |= feature::END;
         }
@@ -313,7 +316,8 @@ mod tests {
                 "total in 5>0",
             ]
         );
-        assert_eq!(ways.features(1), feature::LATENCY, "where packets start");
+        let starts = feature::LATENCY | feature::ORIGIN;
+        assert_eq!(ways.features(1), starts, "where packets start");
         assert_eq!(
             ways.features(0),
             feature::LAST | feature::END | feature::LATENCY | feature::EXPECT

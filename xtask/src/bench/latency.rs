@@ -1,0 +1,128 @@
+//! What measuring latencies costs: the sender's rate in a flood of 64-byte datagrams from one
+//! container to another, with nothing attached (A) and with taps at both ends of both veths (B).
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use netns_trace::lab::{self, LabSpec, Node, Topology, flood};
+
+use super::spread;
+
+/// What `cargo xtask bench latency` takes.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Pairs of runs
+    #[arg(long, default_value_t = 9)]
+    pairs: usize,
+    /// Seconds of each run
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+}
+
+/// UDP payload of a frame of 64 bytes.
+const PAYLOAD: usize = 64 - 14 - 20 - 8;
+/// eth0 and its host side, of both containers: what a packet passes.
+const TAPS: f64 = 4.0;
+
+/// Runs it.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(options.pairs > 0 && options.seconds > 0, "nothing to run");
+    let program = build()?;
+    let lab = lab::up_private(&LabSpec::new(
+        Topology::Bridge,
+        format!("bench{}", std::process::id()),
+    ))?;
+    let containers: Vec<&Node> = lab.containers().collect();
+    let (a, b) = (containers[0], containers[1]);
+    let (from, to) = (a.open()?, b.open()?);
+    let at = b.address(false).context("a container without an address")?;
+    let time = Duration::from_secs(options.seconds);
+    let rate = || -> Result<f64> { Ok(flood(&from, &to, at, PAYLOAD, time)?.rate()) };
+    rate()?;
+    let targets = format!("netns:{},netns:{}", a.name, b.name);
+    let cases: [(&str, &[&str]); 1] = [(
+        "latency at 4 taps",
+        &["latency", &targets, "--taps", "inside,veth", "--json"],
+    )];
+    println!(
+        "{:<20} {:>12} {:>12} {:>8} {:>17} {:>10}",
+        "64-byte UDP flood", "alone", "with", "ratio", "(lowest, highest)", "ns a tap"
+    );
+    for (name, args) in cases {
+        let (mut alone, mut with, mut ratios, mut cost) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..options.pairs {
+            let a = rate()?;
+            let running = Running::start(&program, args)?;
+            let b = rate()?;
+            running.stop()?;
+            alone.push(a);
+            with.push(b);
+            ratios.push(b / a);
+            cost.push((1e9 / b - 1e9 / a) / TAPS);
+        }
+        let (ratio, low, high) = spread(&mut ratios);
+        println!(
+            "{name:<20} {:>10.0}/s {:>10.0}/s {ratio:>8.3} {:>17} {:>10.0}",
+            spread(&mut alone).0,
+            spread(&mut with).0,
+            format!("({low:.3}, {high:.3})"),
+            spread(&mut cost).0
+        );
+    }
+    lab.down()?;
+    Ok(())
+}
+
+/// Builds netns-trace as users do; its path.
+fn build() -> Result<PathBuf> {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--package", "netns-trace"])
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "netns-trace does not build");
+    Ok(crate::root().join("target/release/netns-trace"))
+}
+
+/// netns-trace, from when it has attached to when it is told to end.
+struct Running(Child);
+
+impl Running {
+    fn start(program: &PathBuf, args: &[&str]) -> Result<Self> {
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run netns-trace")?;
+        let stderr = child.stderr.take().context("its stderr is missing")?;
+        let running = Self(child);
+        for line in BufReader::new(stderr).lines() {
+            if line?.starts_with("measuring between") {
+                return Ok(running);
+            }
+        }
+        anyhow::bail!("netns-trace ended before it measured")
+    }
+
+    fn stop(mut self) -> Result<()> {
+        // SAFETY: a pid of a child that was not waited for yet.
+        unsafe { libc::kill(self.0.id() as i32, libc::SIGINT) };
+        let status = self.0.wait()?;
+        ensure!(status.success(), "netns-trace failed ({status})");
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) && self.0.kill().is_ok() {
+            drop(self.0.wait());
+        }
+    }
+}

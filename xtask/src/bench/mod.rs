@@ -1,0 +1,45 @@
+//! Benchmarks: each case side by side with doing without, A B A B, in a private lab. Figures are
+//! ratios within one run; a machine that does something else meanwhile spoils them.
+
+mod latency;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What `cargo xtask bench` takes.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    case: Case,
+}
+
+#[derive(Subcommand)]
+enum Case {
+    /// What measuring latencies costs the sender of a 64-byte UDP flood
+    Latency(latency::Options),
+}
+
+/// Runs it.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    match &options.case {
+        Case::Latency(options) => latency::run(options),
+    }
+}
+
+/// The middle of some figures, and their smallest and largest.
+fn spread(figures: &mut [f64]) -> (f64, f64, f64) {
+    figures.sort_by(f64::total_cmp);
+    let (Some(first), Some(last)) = (figures.first(), figures.last()) else {
+        return (f64::NAN, f64::NAN, f64::NAN);
+    };
+    (figures[figures.len() / 2], *first, *last)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_middle_is_the_middle() {
+        assert_eq!(super::spread(&mut [3.0, 1.0, 2.0]), (2.0, 1.0, 3.0));
+        assert!(super::spread(&mut []).0.is_nan());
+    }
+}
