@@ -101,6 +101,7 @@ fn run_in(folder: &Path, signals: &Signals) -> Result<()> {
         println!("  {line}");
     }
     println!("\n{}", report(&summary));
+    println!("{}", latency(&summary["latency"]));
     let size = fs::metadata(&file).map_or(0, |file| file.len());
     println!(
         "The capture is {file_name} ({:.1} MB). Open it with",
@@ -109,7 +110,8 @@ fn run_in(folder: &Path, signals: &Signals) -> Result<()> {
     println!("  wireshark {file_name}");
     println!("  tcpdump -nr {file_name}");
     println!(
-        "\nThe lab is removed. Next: netns-trace lab up, then netns-trace capture netns:lab-a"
+        "\nThe lab is removed. Next: netns-trace lab up, then netns-trace capture netns:lab-a, or \
+         netns-trace latency netns:lab-a"
     );
     Ok(())
 }
@@ -279,6 +281,40 @@ fn report(summary: &Value) -> String {
         taps().map(|tap| sum(&tap["lost"])).sum::<u64>(),
         taps().map(|tap| number(&tap["discarded"])).sum::<u64>()
     );
+    text
+}
+
+/// What the way between the taps took, as a table.
+fn latency(report: &Value) -> String {
+    let mut text = format!(
+        "{:<8} {:<4} {:>9} {:>9} {:>9} {:>9}   between\n",
+        "segment", "way", "packets", "p50", "p99", "max"
+    );
+    for segment in report["segments"].as_array().into_iter().flatten() {
+        let figure = |key: &str| {
+            segment[key]
+                .as_f64()
+                .map_or_else(|| "-".to_owned(), crate::latency::time)
+        };
+        let name = |key: &str| segment[key].as_str().unwrap_or("?");
+        text += &format!(
+            "{:<8} {:<4} {:>9} {:>9} {:>9} {:>9}   {} -> {}\n",
+            name("name"),
+            name("direction"),
+            segment["count"].as_u64().unwrap_or(0),
+            figure("p50_ns"),
+            figure("p99_ns"),
+            figure("max_ns"),
+            name("from"),
+            name("to")
+        );
+    }
+    if let Some(cost) = report["probe_cost_ns"].as_f64() {
+        text += &format!(
+            "Each tap itself costs a packet about {}.\n",
+            crate::latency::time(cost)
+        );
+    }
     text
 }
 
