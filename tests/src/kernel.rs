@@ -51,9 +51,86 @@ pub fn attached(ns: &NetNs, interface: &str) -> Vec<String> {
     ns.run(ask).expect("entered").expect("the kernel tells")
 }
 
+/// Delays all that an interface sends by so many nanoseconds, with a netem queue. False where this
+/// kernel has none.
+///
+/// # Panics
+///
+/// If the kernel refuses for another reason.
+#[must_use]
+pub fn delay(ns: &NetNs, interface: &str, delay_ns: i64) -> bool {
+    // include/uapi/linux/rtnetlink.h, pkt_sched.h
+    const TCA_KIND: u16 = 1;
+    const TCA_OPTIONS: u16 = 2;
+    const TCA_NETEM_LATENCY64: u16 = 10;
+    const TC_H_ROOT: u32 = u32::MAX;
+    const LIMIT: u32 = 1000;
+    let attribute = |kind: u16, value: &[u8]| {
+        let mut bytes = (value.len() as u16 + 4).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let ask = || -> io::Result<Vec<u8>> {
+        // struct tc_netem_qopt: latency, limit, loss, gap, duplicate, jitter.
+        let mut options = Vec::new();
+        for word in [0, LIMIT, 0, 0, 0, 0] {
+            options.extend(word.to_ne_bytes());
+        }
+        options.extend(attribute(TCA_NETEM_LATENCY64, &delay_ns.to_ne_bytes()));
+        let mut attributes = attribute(TCA_KIND, b"netem\0");
+        attributes.extend(attribute(TCA_OPTIONS, &options));
+        let index = if_nametoindex(interface)?;
+        let create = (libc::NLM_F_CREATE | libc::NLM_F_EXCL | libc::NLM_F_ACK) as u16;
+        ask_tc(libc::RTM_NEWQDISC, create, index, TC_H_ROOT, &attributes)
+    };
+    let answer = ns.run(ask).expect("entered").expect("the kernel answers");
+    // struct nlmsgerr behind the header.
+    match i32::from_ne_bytes(answer[16..20].try_into().expect("4 bytes")) {
+        0 => true,
+        errno if errno == -libc::ENOENT => false,
+        errno => panic!(
+            "netem on {interface}: {}",
+            io::Error::from_raw_os_error(-errno)
+        ),
+    }
+}
+
 /// All that the kernel answers to RTM_GETTFILTER.
 fn list_filters(ifindex: u32, parent: u32) -> io::Result<Vec<u8>> {
-    const NLM_F_REQUEST_DUMP: u16 = 0x301;
+    ask_tc(
+        libc::RTM_GETTFILTER,
+        libc::NLM_F_DUMP as u16,
+        ifindex,
+        parent,
+        &[],
+    )
+}
+
+/// All that the kernel answers to a request about traffic control.
+fn ask_tc(
+    request: u16,
+    flags: u16,
+    ifindex: u32,
+    parent: u32,
+    attributes: &[u8],
+) -> io::Result<Vec<u8>> {
+    let message = {
+        let kind = request;
+        // struct nlmsghdr and struct tcmsg.
+        let mut request = Vec::new();
+        request.extend((36 + attributes.len() as u32).to_ne_bytes());
+        request.extend(kind.to_ne_bytes());
+        request.extend((flags | libc::NLM_F_REQUEST as u16).to_ne_bytes());
+        request.extend([0; 12]);
+        request.extend(ifindex.to_ne_bytes());
+        request.extend(0_u32.to_ne_bytes());
+        request.extend(parent.to_ne_bytes());
+        request.extend(0_u32.to_ne_bytes());
+        request.extend(attributes);
+        request
+    };
     const NLMSG_DONE: u16 = 3;
     const NLMSG_ERROR: u16 = 2;
     // SAFETY: no pointers; the result is checked before it is owned.
@@ -63,22 +140,12 @@ fn list_filters(ifindex: u32, parent: u32) -> io::Result<Vec<u8>> {
     }
     // SAFETY: just opened, nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // struct nlmsghdr and struct tcmsg.
-    let mut request = Vec::new();
-    request.extend(36_u32.to_ne_bytes());
-    request.extend(libc::RTM_GETTFILTER.to_ne_bytes());
-    request.extend(NLM_F_REQUEST_DUMP.to_ne_bytes());
-    request.extend([0; 12]);
-    request.extend(ifindex.to_ne_bytes());
-    request.extend(0_u32.to_ne_bytes());
-    request.extend(parent.to_ne_bytes());
-    request.extend(0_u32.to_ne_bytes());
     // SAFETY: a live buffer with its length.
     let sent = unsafe {
         libc::send(
             socket.as_raw_fd(),
-            request.as_ptr().cast(),
-            request.len(),
+            message.as_ptr().cast(),
+            message.len(),
             0,
         )
     };

@@ -15,6 +15,7 @@ use netns_trace_tests::{
     private_run,
     raw::{self, frame},
     require_root,
+    timing::{Timing, figure},
     tool::{Done, Running, netns_trace, run},
 };
 use nix::sys::signal::Signal;
@@ -426,5 +427,36 @@ fn every_packet_is_timed_between_its_taps() {
         assert!(figures[0] > 0 && figures.is_sorted(), "{segment}");
         let busy_and_idle = number(&segment["busy"]["count"]) + number(&segment["idle"]["count"]);
         assert_eq!(busy_and_idle, number(&segment["count"]), "{segment}");
+    }
+}
+
+/// Where the kernel has netem; elsewhere a token bucket is the known delay (`latency.rs`).
+#[test]
+fn a_known_delay_comes_out() {
+    require_root!();
+    const DELAY_NS: u64 = 20_000_000;
+    const COUNT: u64 = 60;
+    let lab = quiet();
+    let (a, b) = pair(&lab);
+    exchange(a, b, 1);
+    if !kernel::delay(&a.open().expect("a"), "eth0", DELAY_NS as i64) {
+        let must = std::env::var_os("NETNS_TRACE_NETEM").is_some();
+        assert!(!must, "this kernel was to have netem");
+        return;
+    }
+    let both = format!("{},{}", target(a), target(b));
+    let timing = Timing::start(&[&both]);
+    exchange(a, b, COUNT);
+    let timed = timing.stop();
+    let (from, to) = (format!("{}/eth0", a.name), format!("{}/eth0", b.name));
+    let segment = timed.segment("veth", "out", &from, &to);
+    assert!(number(&segment["count"]) >= COUNT, "{segment}");
+    // The highest are for the timer of an emulated machine to decide.
+    for key in ["min_ns", "mean_ns", "p50_ns", "p90_ns"] {
+        let (found, known) = (figure(segment, key), DELAY_NS as f64);
+        assert!(
+            (found - known).abs() <= known * 0.05 + 2000.0,
+            "{key}: {segment}"
+        );
     }
 }
