@@ -150,7 +150,7 @@ pub(super) fn open(
         let connected = socket.and_then(|mut socket| {
             let done = socket.connect(loopback, 0);
             done.map(|()| socket)
-                .map_err(|why| format!("{why} (is lo up?)"))
+                .map_err(|why| format!("{why}; is lo up?"))
         });
         connected
             .map_err(|why| missing.push(format!("{name}: {why}")))
@@ -215,7 +215,7 @@ pub(super) fn warm_up(
             .map_or_else(String::new, |errno| format!(" ({errno})"));
         match names.get(n) {
             Some(name) => {
-                let why = format!("{name}: no reply to {GIVE_UP} echoes{said}");
+                let why = format!("{name}: no reply to {GIVE_UP} echoes{said}; is lo up?");
                 result.missing.push(why);
                 *way = None;
             }
