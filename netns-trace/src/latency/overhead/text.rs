@@ -139,7 +139,8 @@ impl Overhead {
         format!(
             "Shares and bars are of the p50. Means add up, but one interruption moves them; medians add \
              up\nonly about. The rest is what is not explained: what the stack of {} takes more than\n\
-             loopback's, less the loopback device, and the noise of all figures. It may be negative.\n",
+             loopback's, less the loopback device, and the noise of all figures. It may be negative.\n\
+             The taps' own time is the larger of their two costs, spread evenly over all passes.\n",
             self.to
         )
     }
