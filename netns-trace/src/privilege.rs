@@ -12,6 +12,8 @@ pub enum Capability {
     Perfmon,
     /// Interfaces, addresses and classifiers.
     NetAdmin,
+    /// Packets as they are on the wire, ICMP among them.
+    NetRaw,
     /// Entering namespaces, making them, mounting.
     SysAdmin,
     /// Looking at the processes of other users.
@@ -23,6 +25,7 @@ impl Capability {
     const fn number(self) -> u32 {
         match self {
             Self::NetAdmin => 12,
+            Self::NetRaw => 13,
             Self::SysPtrace => 19,
             Self::SysAdmin => 21,
             Self::Perfmon => 38,
@@ -38,6 +41,7 @@ impl fmt::Display for Capability {
             Self::Bpf => "CAP_BPF",
             Self::Perfmon => "CAP_PERFMON",
             Self::NetAdmin => "CAP_NET_ADMIN",
+            Self::NetRaw => "CAP_NET_RAW",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",
         })

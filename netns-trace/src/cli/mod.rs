@@ -7,6 +7,7 @@ mod lab;
 mod latency;
 mod logger;
 mod out;
+mod overhead;
 mod refusal;
 mod units;
 
@@ -31,6 +32,8 @@ enum Command {
     Capture(Box<capture::CaptureArgs>),
     /// Time packets between eth0, veth, bridge and uplink
     Latency(latency::LatencyArgs),
+    /// Compare round trips on loopback with those to the gateway, and show where the difference goes
+    Overhead(overhead::OverheadArgs),
     /// Build, list and remove networks of namespaces to try things on
     Lab(lab::LabArgs),
 }
@@ -46,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => args.run(),
         Command::Capture(args) => args.run(),
         Command::Latency(args) => args.run(),
+        Command::Overhead(args) => args.run(),
         Command::Lab(args) => args.run(),
     };
     match result {

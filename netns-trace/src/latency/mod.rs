@@ -2,6 +2,7 @@
 //!
 //! Plain data in and out: knows nothing of namespaces, of the kernel side, or of captures.
 
+mod overhead;
 mod report;
 mod samples;
 mod table;
@@ -9,6 +10,7 @@ mod units;
 
 pub(crate) use self::report::TOTAL;
 pub use self::{
+    overhead::{Centre, Comparison, Ended, Overhead, Part, Round, Split, Trips},
     report::{Direction, Report, Segment, TargetLabel},
     samples::{Figures, Samples},
     table::{bars, table},

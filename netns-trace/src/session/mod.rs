@@ -4,9 +4,12 @@
 //! packets.
 
 mod config;
+mod echo;
+mod echo_ways;
 mod hold;
 mod latency;
 mod meter;
+mod overhead;
 mod plan;
 mod run;
 mod signals;
@@ -19,6 +22,7 @@ pub use self::{
         CaptureConfig, Direction, IDLE_GAP, LatencyConfig, OutputTo, SummaryFormat, max_segments,
     },
     latency::{Measurement, Told, latency},
+    overhead::{OverheadConfig, overhead},
     run::{Report, capture},
     signals::{Signals, Wish},
 };

@@ -261,7 +261,7 @@ fn best_default(answers: &[Answer], family: u8) -> Option<u32> {
 }
 
 /// Metric and device of a default route. struct rtmsg and RTA_*; include/uapi/linux/rtnetlink.h.
-fn read_default(body: &[u8], family: u8) -> Option<(u32, u32)> {
+pub(super) fn read_default(body: &[u8], family: u8) -> Option<(u32, u32)> {
     const UNUSABLE: u32 = RTNH_F_DEAD | RTNH_F_LINKDOWN;
     let header = body.get(..12)?;
     let cloned = u32_at(header, 8)? & libc::RTM_F_CLONED != 0;

@@ -4,6 +4,7 @@
 //! nothing of names for targets, and changes nothing.
 
 mod error;
+mod gateway;
 mod link;
 pub(crate) mod netlink;
 mod path;
@@ -11,6 +12,7 @@ mod peer;
 
 pub use self::{
     error::TopologyError,
+    gateway::{Gateway, default_gateway, device_to},
     link::{Link, LinkKind, links},
     netlink::NetlinkError,
     path::{Missing, PathMap, Role, Site, discover},
