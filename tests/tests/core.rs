@@ -30,12 +30,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// An option that pcap-file does not know.
 const EPB_PACKETID: u16 = 5;
 
+/// Whether this machine is there for the tests alone, so that they may set its clock.
+fn is_guest() -> bool {
+    std::env::var_os("NETNS_TRACE_GUEST").is_some()
+}
+
 /// A packet of a file of ours.
 struct Packet {
     interface: u32,
     len: u32,
     data: Vec<u8>,
     id: Option<u64>,
+    time: Duration,
 }
 
 fn read(path: &Path) -> Vec<Packet> {
@@ -50,6 +56,7 @@ fn read(path: &Path) -> Vec<Packet> {
             interface: block.interface_id,
             len: block.original_len,
             data: block.data.to_vec(),
+            time: block.timestamp,
             id: block.options.iter().find_map(|option| match option {
                 EnhancedPacketOption::Common(CommonOption::Unknown(option))
                     if option.code == EPB_PACKETID =>
@@ -440,8 +447,7 @@ fn a_known_delay_comes_out() {
     let (a, b) = pair(&lab);
     exchange(a, b, 1);
     if !kernel::delay(&a.open().expect("a"), "eth0", DELAY_NS as i64) {
-        let must = std::env::var_os("NETNS_TRACE_NETEM").is_some();
-        assert!(!must, "this kernel was to have netem");
+        assert!(!is_guest(), "this kernel was to have netem");
         return;
     }
     let both = format!("{},{}", target(a), target(b));
@@ -459,4 +465,50 @@ fn a_known_delay_comes_out() {
             "{key}: {segment}"
         );
     }
+}
+
+/// For the guests of `cargo xtask vm`: nobody else's clock is set.
+#[test]
+fn the_clock_may_be_set_meanwhile() {
+    require_root!();
+    if !is_guest() {
+        return;
+    }
+    const HOUR: i64 = 3600;
+    let set_by = |seconds: i64| {
+        let clock = nix::time::ClockId::CLOCK_REALTIME;
+        let now = nix::time::clock_gettime(clock).expect("the time");
+        let time = libc::timespec {
+            tv_sec: now.tv_sec() + seconds,
+            tv_nsec: 0,
+        };
+        // SAFETY: a live `timespec`.
+        let set = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) };
+        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    };
+    let (lab, folder) = (bridge(), tempfile::tempdir().expect("a folder"));
+    let (a, b) = pair(&lab);
+    let file = folder.path().join("clock.pcapng");
+    let name = file.to_str().expect("a path");
+    let timing = Timing::start(&[&target(a)]);
+    let mut capture = Running::capture([target(a).as_str(), "-w", name]);
+    exchange(a, b, 5);
+    set_by(HOUR);
+    capture.wait_for("set forward by 3");
+    exchange(a, b, 5);
+    set_by(-2 * HOUR);
+    capture.wait_for("set back by 7");
+    exchange(a, b, 5);
+    let done = capture.stop();
+    assert!(done.status.success(), "{done:?}");
+    let times: Vec<Duration> = read(&file).iter().map(|packet| packet.time).collect();
+    assert!(times.is_sorted(), "time never runs backwards: {times:?}");
+    let passed = times[times.len() - 1] - times[0];
+    assert!((3590..3700).contains(&passed.as_secs()), "{passed:?}");
+    for segment in timing.stop().segments() {
+        if number(&segment["count"]) > 0 {
+            assert!(number(&segment["max_ns"]) < 1_000_000_000, "{segment}");
+        }
+    }
+    set_by(HOUR);
 }

@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<Count> {
         let (tests, program) = build_core()?;
         guest.file(&tests, "/bin/core-tests");
         guest.file(&program, "/bin/netns-trace");
-        guest.command("NETNS_TRACE_BIN=/bin/netns-trace NETNS_TRACE_NETEM=1 CI=true /bin/core-tests --test-threads=1");
+        guest.command("NETNS_TRACE_BIN=/bin/netns-trace NETNS_TRACE_GUEST=1 CI=true /bin/core-tests --test-threads=1");
     } else {
         guest.command(&options.command.join(" "));
     }
