@@ -162,7 +162,11 @@ impl Clsact {
     fn write_down(&self, filter: &Filter) -> io::Result<()> {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if list.is_none() {
-            *list = Some(open_list()?);
+            let path = list_path(&Path::new(FOLDER).join("filters"));
+            *list = Some(open_locked(
+                &path,
+                OpenOptions::new().append(true).create(true),
+            )?);
         }
         if let Some(list) = list.as_mut() {
             let mut line = serde_json::to_string(filter)?;
@@ -183,22 +187,20 @@ impl Clsact {
     }
 }
 
-/// Makes this process's list and locks it. A sweep may hold a new list for a moment and remove it,
-/// empty as it is: then it is made again.
-fn open_list() -> io::Result<Flock<File>> {
-    let folder = Path::new(FOLDER).join("filters");
-    let path = list_path(&folder);
+/// Opens a file of ours, which is made where it is missing, and locks it. Another one of ours may
+/// remove it, or the folder that it saw empty, just then: then it is made again.
+fn open_locked(path: &Path, options: &OpenOptions) -> io::Result<Flock<File>> {
     loop {
-        fs::create_dir_all(&folder)?;
-        let opened = OpenOptions::new().append(true).create(true).open(&path);
-        let file = match opened {
-            // The folder went meanwhile: another one of ours saw it empty.
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let file = match options.open(path) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,
         };
         let file = Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, errno)| io::Error::from(errno))?;
-        if is_same_file(&file, &path)? {
+        if is_same_file(&file, path)? {
             return Ok(file);
         }
     }
@@ -284,28 +286,12 @@ struct Mark {
 
 impl Mark {
     fn lock(filter: &Filter) -> io::Result<Self> {
-        let folder = Path::new(FOLDER).join("qdiscs");
-        let path = folder.join(format!("{}-{}", filter.ns.inode, filter.ifindex));
-        loop {
-            fs::create_dir_all(&folder)?;
-            let opened = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path);
-            let file = match opened {
-                // The folder went meanwhile: another one of ours saw it empty.
-                Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
-                opened => opened?,
-            };
-            let file = Flock::lock(file, FlockArg::LockExclusive)
-                .map_err(|(_, errno)| io::Error::from(errno))?;
-            // Another one may have removed the file while we waited for it.
-            if is_same_file(&file, &path)? {
-                return Ok(Self { file, path });
-            }
-        }
+        let name = format!("{}-{}", filter.ns.inode, filter.ifindex);
+        let path = Path::new(FOLDER).join("qdiscs").join(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = open_locked(&path, &options)?;
+        Ok(Self { file, path })
     }
 
     /// Says that one of ours adds the qdisc.
