@@ -3,12 +3,15 @@
 //! The only module that knows both the kernel side and the files. Reads no arguments, formats no
 //! packets.
 
+mod aside;
 mod config;
 mod hold;
 mod latency;
+mod live;
 mod meter;
 mod plan;
 mod run;
+mod screen;
 mod signals;
 mod taps;
 mod targets;
@@ -19,7 +22,9 @@ pub use self::{
         CaptureConfig, Direction, IDLE_GAP, LatencyConfig, OutputTo, SummaryFormat, max_segments,
     },
     latency::{Measurement, Told, latency},
+    live::live,
     run::{Report, capture},
+    screen::Screen,
     signals::{Signals, Wish},
 };
 
