@@ -16,4 +16,5 @@ pub mod root;
 pub mod sightings;
 pub mod summary;
 pub mod tcx;
+pub mod tmux;
 pub mod tool;

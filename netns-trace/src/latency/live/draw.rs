@@ -22,6 +22,9 @@ use crate::latency::{Segment, time};
 const MAP: u16 = 5;
 const TABLE: u16 = 3;
 
+/// Narrower terminals get shorter words.
+const NARROW: usize = 60;
+
 /// Draws the view into a frame of any size.
 pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
     let area = frame.area();
@@ -63,7 +66,7 @@ fn table_lines(room: u16, needed: u16) -> u16 {
     if room < MAP + TABLE {
         return room;
     }
-    let map = (room / 5 * 2).max(MAP).max(9.min(room - TABLE));
+    let map = (room / 20 * 9 + room % 20 * 9 / 20).max(MAP);
     let table = (room - map).min(needed).max(TABLE);
     1 + (table - 1) / 2 * 2
 }
@@ -88,7 +91,12 @@ fn title(buf: &mut Buffer, area: Rect, model: &Model, theme: Theme) {
         badges.push(Span::styled(" PAUSED ", theme.badge()));
         badges.push(Span::raw(" "));
     }
+    let columns = usize::from(area.width);
+    let is_narrow = columns < NARROW;
     let kind = match model.kind() {
+        Kind::All if is_narrow => "",
+        Kind::Busy if is_narrow => "busy",
+        Kind::Idle if is_narrow => "idle",
         Kind::All => "all packets",
         Kind::Busy => "busy packets",
         Kind::Idle => "packets after idle",
@@ -99,7 +107,6 @@ fn title(buf: &mut Buffer, area: Rect, model: &Model, theme: Theme) {
     };
     badges.push(Span::styled(format!("{kind} "), style));
     let taken: usize = badges.iter().map(Span::width).sum();
-    let columns = usize::from(area.width);
     let mut facts = vec![
         clock(seen.elapsed_ns),
         format!("every {}", interval(model.interval().as_secs_f64())),
@@ -107,7 +114,11 @@ fn title(buf: &mut Buffer, area: Rect, model: &Model, theme: Theme) {
     if let Some(cost) = seen.run.probe_cost_ns {
         facts.push(format!("a tap costs {}", time(cost)));
     }
-    let name = " netns-trace latency ";
+    let name = if is_narrow {
+        " "
+    } else {
+        " netns-trace latency "
+    };
     let room = columns.saturating_sub(taken + 1);
     let mut room_left = room.saturating_sub(width(name));
     let targets = fit(
@@ -236,8 +247,13 @@ fn named<'a>(label: &'a str, namespace: &mut &'a str, detail: Detail) -> String 
 fn draw_footer(buf: &mut Buffer, area: Rect, model: &Model, theme: Theme) {
     let columns = usize::from(area.width);
     if let Some(message) = model.message() {
-        let text = fit(&format!(" {message}"), columns);
-        put(buf, area, 0, Line::styled(text, theme.warning()));
+        let keys = [(" ? ", theme.accent()), ("keys ", theme.dim())];
+        let room = columns.saturating_sub(9);
+        let text = fit(&format!(" {message}"), room);
+        let gap = " ".repeat(columns.saturating_sub(8 + width(&text)));
+        let mut line = vec![Span::styled(text, theme.warning()), Span::raw(gap)];
+        line.extend(keys.map(|(text, style)| Span::styled(text, style)));
+        put(buf, area, 0, Line::from(line));
         return;
     }
     let mut line = Vec::new();

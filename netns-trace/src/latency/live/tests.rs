@@ -52,7 +52,7 @@ fn all_that_matters_is_seen_at_80x24() {
     assert!(
         has_line(
             &text,
-            &["▶ veth out", "now", "210/s", " ns", "1     2     0"]
+            &["▶ veth out", "now", "210/s", " µs", "1     2     0"]
         ),
         "{text}"
     );
@@ -172,7 +172,12 @@ fn states_are_told() {
     assert!(has_line(&shown, &["veth out", "now", "10/s"]), "{shown}");
     assert!(shown.contains("packets after idle"), "{shown}");
     model.say("eth0@web is gone");
-    assert!(text(&model, 80, 24).ends_with("eth0@web is gone"));
+    let shown = text(&model, 80, 24);
+    let last = shown.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with(" eth0@web is gone") && last.ends_with("? keys"),
+        "{shown}"
+    );
     model.apply(Action::Help);
     let shown = text(&model, 80, 24);
     println!("{shown}");
