@@ -151,7 +151,12 @@ fn title(model: &Model, theme: Theme, columns: usize, grid: Option<&Grid>) -> Li
             let (symbol, style) = theme.place(level, level);
             legend.push(Span::styled(symbol, style));
         }
-        let most = format!(" {} packets ", compact(grid.most()));
+        let unit = if grid.most() == 1 {
+            "packet"
+        } else {
+            "packets"
+        };
+        let most = format!(" {} {unit} ", compact(grid.most()));
         legend.push(Span::styled(most, theme.dim()));
     }
     let taken: usize = legend.iter().map(Span::width).sum();
