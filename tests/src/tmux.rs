@@ -7,11 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{names::unique, tool::PATIENCE};
+use crate::tool::PATIENCE;
 
 /// A terminal with a shell in it.
 pub struct Tmux {
-    socket: String,
+    /// Where its socket is, which tmux leaves behind.
+    folder: tempfile::TempDir,
 }
 
 /// Whether tmux is there.
@@ -41,7 +42,7 @@ impl Tmux {
     #[must_use]
     pub fn start(width: u16, height: u16, variables: &[&str]) -> Self {
         let terminal = Self {
-            socket: unique('t'),
+            folder: tempfile::tempdir().expect("a folder"),
         };
         let (width, height) = (width.to_string(), height.to_string());
         let mut shell = vec![
@@ -67,13 +68,20 @@ impl Tmux {
         terminal
     }
 
+    fn command(&self) -> Command {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.folder.path().join("socket"));
+        command.env_remove("TMUX");
+        command
+    }
+
     fn run(&self, args: &[&str]) -> String {
-        let output = Command::new("tmux")
+        let output = self
+            .command()
             // In UTF-8 whatever the locale, without anybody's settings.
-            .args(["-u", "-L", &self.socket, "-f", "/dev/null"])
+            .args(["-u", "-f", "/dev/null"])
             .args(args)
             .env("LC_ALL", "C.UTF-8")
-            .env_remove("TMUX")
             .stdin(Stdio::null())
             .output()
             .expect("tmux starts");
@@ -172,13 +180,10 @@ impl Tmux {
 
 impl Drop for Tmux {
     fn drop(&mut self) {
-        let status = Command::new("tmux")
-            .args(["-L", &self.socket, "kill-server"])
-            .env_remove("TMUX")
-            .stderr(Stdio::null())
-            .status();
+        let mut command = self.command();
+        let status = command.arg("kill-server").stderr(Stdio::null()).status();
         if !status.is_ok_and(|status| status.success()) {
-            eprintln!("tmux -L {} stays behind", self.socket);
+            eprintln!("tmux -S {} stays behind", self.folder.path().display());
         }
     }
 }
