@@ -17,4 +17,5 @@ pub mod sightings;
 pub mod summary;
 pub mod tcx;
 pub mod timing;
+pub mod tmux;
 pub mod tool;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{build_ebpf, install, vm};
 
 /// Programs that tests use as second witnesses, with their Debian packages.
-const WITNESSES: [(&str, &str); 10] = [
+const WITNESSES: [(&str, &str); 11] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("capinfos", "wireshark-common"),
@@ -22,6 +22,7 @@ const WITNESSES: [(&str, &str); 10] = [
     ("sysctl", "procps"),
     ("nft", "nftables"),
     ("bpftrace", "bpftrace"),
+    ("tmux", "tmux"),
 ];
 
 /// What `cargo xtask test` takes.

@@ -34,7 +34,12 @@ pub(super) struct LatencyArgs {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     duration: Option<Duration>,
 
-    /// Print what has come since, each time this time has passed
+    /// Watch it on the terminal: figures and a map of latencies over time; ? shows the keys
+    #[arg(long)]
+    live: bool,
+
+    /// Print what has come since, each time this time has passed; with --live, draw it [default
+    /// with --live: 1s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     interval: Option<Duration>,
 
@@ -71,8 +76,8 @@ pub(super) struct LatencyArgs {
 impl LatencyArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.verbose);
-        let json = self.json;
-        let report = session::latency(&self.configure(), |told| {
+        let (json, live) = (self.json, self.live);
+        let tell = |told: Told<'_>| {
             match told {
                 Told::Started { taps, missing } => {
                     for why in missing {
@@ -84,7 +89,13 @@ impl LatencyArgs {
                 Told::Interval(report) => print(&(table(report) + "\n"))?,
             }
             Ok(())
-        })?;
+        };
+        let config = self.configure();
+        let report = if live {
+            session::live(&config, tell)?
+        } else {
+            session::latency(&config, tell)?
+        };
         let text = if json {
             report.json() + "\n"
         } else {

@@ -2,6 +2,7 @@
 //!
 //! Plain data in and out: knows nothing of namespaces, of the kernel side, or of captures.
 
+pub mod live;
 mod overhead;
 mod report;
 mod samples;

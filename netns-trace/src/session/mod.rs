@@ -3,15 +3,18 @@
 //! The only module that knows both the kernel side and the files. Reads no arguments, formats no
 //! packets.
 
+mod aside;
 mod config;
 mod echo;
 mod echo_ways;
 mod hold;
 mod latency;
+mod live;
 mod meter;
 mod overhead;
 mod plan;
 mod run;
+mod screen;
 mod signals;
 mod taps;
 mod targets;
@@ -22,8 +25,10 @@ pub use self::{
         CaptureConfig, Direction, IDLE_GAP, LatencyConfig, OutputTo, SummaryFormat, max_segments,
     },
     latency::{Measurement, Told, latency},
+    live::live,
     overhead::{OverheadConfig, overhead},
     run::{Report, capture},
+    screen::Screen,
     signals::{Signals, Wish},
 };
 
