@@ -80,6 +80,7 @@ impl Measurement {
         let maps = probe.take_maps()?;
         let mut meter = Meter::new(&plan, config.idle_gap.as_nanos() as u64);
         meter.set_probe_cost(measure_cost());
+        meter.mark(&maps)?;
         Ok(Self {
             meter,
             maps,

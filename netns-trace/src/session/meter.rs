@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::plan::{Plan, PlannedTap};
 use crate::{
     latency::{Direction, Report, Samples, Segment, TargetLabel},
-    probe::{GroupSum, Hook, HookCounters, ProbeMaps},
+    probe::{GroupSum, Hook, ProbeMaps},
 };
 
 /// Everything of a run that its reports need.
@@ -17,6 +17,16 @@ pub(super) struct Meter {
     probe_cost_ns: Option<f64>,
     idle_gap_ns: u64,
     start: Instant,
+    /// What was missed while taps were still coming up, by segment.
+    before: Vec<Missed>,
+}
+
+/// Packets of a segment that have no sample.
+#[derive(Clone, Copy, Default)]
+struct Missed {
+    unmatched: u64,
+    left: u64,
+    overwritten: u64,
 }
 
 struct MeteredSegment {
@@ -61,6 +71,7 @@ impl Meter {
             probe_cost_ns: None,
             idle_gap_ns,
             start: Instant::now(),
+            before: Vec::new(),
         }
     }
 
@@ -74,6 +85,17 @@ impl Meter {
         self.segments.is_empty()
     }
 
+    /// All taps are up: what was missed until now, since a tap was not there yet, does not count.
+    ///
+    /// # Errors
+    ///
+    /// The maps cannot be read.
+    pub(super) fn mark(&mut self, maps: &ProbeMaps) -> Result<()> {
+        let missed = self.segments.iter().map(|segment| segment.missed(maps));
+        self.before = missed.collect::<Result<_>>()?;
+        Ok(())
+    }
+
     /// What was recorded so far.
     ///
     /// # Errors
@@ -83,17 +105,16 @@ impl Meter {
         let mut segments = Vec::new();
         for (number, segment) in self.segments.iter().enumerate() {
             let [busy, idle] = maps.histogram(number as u32)?.map(samples);
-            let counters = |at: &HookOf| maps.counters(at.tap, at.hook);
-            let from: HookCounters = counters(&segment.from)?;
-            let unmatched = counters(&segment.to)?.unmatched;
+            let missed = segment.missed(maps)?;
+            let before = self.before.get(number).copied().unwrap_or_default();
             segments.push(Segment {
                 name: segment.name.clone(),
                 direction: segment.direction,
                 from: segment.from.label.clone(),
                 to: segment.to.label.clone(),
-                unmatched,
-                left: from.stamped.saturating_sub(from.matched + from.overwritten),
-                overwritten: from.overwritten,
+                unmatched: missed.unmatched.saturating_sub(before.unmatched),
+                left: missed.left.saturating_sub(before.left),
+                overwritten: missed.overwritten.saturating_sub(before.overwritten),
                 busy,
                 idle,
             });
@@ -105,6 +126,18 @@ impl Meter {
             idle_gap_ns: self.idle_gap_ns,
             targets: self.targets.clone(),
             segments,
+        })
+    }
+}
+
+impl MeteredSegment {
+    fn missed(&self, maps: &ProbeMaps) -> Result<Missed> {
+        let counters = |at: &HookOf| maps.counters(at.tap, at.hook);
+        let (from, to) = (counters(&self.from)?, counters(&self.to)?);
+        Ok(Missed {
+            unmatched: to.unmatched,
+            left: from.stamped.saturating_sub(from.matched + from.overwritten),
+            overwritten: from.overwritten,
         })
     }
 }

@@ -297,6 +297,7 @@ impl Capture<'_> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let start = Instant::now();
         let (mut flushed, mut sampled, mut looked) = (start, start, start);
+        let mut complete = false;
         loop {
             let emptied = self.read_ring(&mut maps);
             if self.taken.is_complete() || self.failure.is_some() {
@@ -330,6 +331,10 @@ impl Capture<'_> {
             }
             if now - looked >= LOOK_AFTER {
                 looked = now;
+                if !complete && taps.is_complete() {
+                    complete = true;
+                    self.meter.mark(&maps)?;
+                }
                 taps.take_in();
                 if self.lost_all_taps(taps) {
                     return Ok(maps);

@@ -124,6 +124,13 @@ impl Taps {
         }
     }
 
+    /// Whether no tap is still to come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.rest
+            .as_ref()
+            .is_none_or(|rest| rest.thread.is_finished())
+    }
+
     /// The numbers of taps whose interface is gone; they are not asked again.
     pub(super) fn take_gone(&mut self) -> Vec<u32> {
         let (gone, live) = std::mem::take(&mut self.live)
