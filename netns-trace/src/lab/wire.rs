@@ -13,7 +13,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage},
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{
+        InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    },
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
 
@@ -34,12 +36,16 @@ impl Wire {
         Ok(Self(socket))
     }
 
-    /// A bridge, set up.
+    /// A bridge, set up. Without multicast snooping, for which the kernel would send reports of its
+    /// own, seconds later: what is seen in a lab is what somebody sends there.
     pub(super) fn bridge(&mut self, name: &str) -> Result<(), LabError> {
         let mut message = LinkMessage::default();
         message.attributes = vec![
             LinkAttribute::IfName(name.into()),
-            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::Bridge),
+                LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)])),
+            ]),
         ];
         let made = self.0.ask(RouteNetlinkMessage::NewLink(message), NEW);
         made.map_err(|e| refused(format!("make the bridge {name:?}"), e))?;
