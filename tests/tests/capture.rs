@@ -3,8 +3,11 @@
 
 use std::process::{Command, Stdio};
 
+use netns_trace::lab::{Topology, traffic};
 use netns_trace_tests::{
     bed::Bed,
+    command::ip,
+    net::{self, Net},
     packets::{self, Packet, assert_same},
     raw::frame,
     tool::{Running, Witness},
@@ -409,5 +412,42 @@ fn wiresharks_tools_read_it() {
         pairs * 2 + 8 >= text.lines().count(),
         "{pairs} pairs in {} lines",
         text.lines().count()
+    );
+}
+
+/// With BIG TCP (Linux 5.19) one packet of IPv6 holds more than 64 KiB.
+#[test]
+fn packets_beyond_64_kib_are_whole() {
+    let net = Net::up(Topology::Direct);
+    let (a, b) = (net.container(0), net.container(1));
+    for node in [a, b] {
+        ip(&format!(
+            "-n {} link set eth0 gso_max_size 150000 gro_max_size 150000",
+            node.name
+        ));
+    }
+    let file = net.file("big.pcapng");
+    let name = file.to_str().expect("a path");
+    let target = net.target(0);
+    let ours = Running::capture([target.as_str(), "--buffer", "128M", "-w", name]);
+    let at = b.address(true).expect("an address");
+    let tcp = traffic::tcp(&net::open(a), &net::open(b), at, 32 << 20, net::LIMIT);
+    assert!(tcp.expect("a transfer").intact);
+    let done = ours.stop();
+    assert!(done.status.success(), "{done:?}");
+    assert!(
+        done.stderr.contains("\n0 packets dropped by kernel"),
+        "{done:?}"
+    );
+    let packets = packets::read(&file);
+    let largest = packets
+        .iter()
+        .max_by_key(|packet| packet.len)
+        .expect("packets");
+    assert!(largest.len > 66_000, "{largest:?}");
+    assert!(
+        packets
+            .iter()
+            .all(|packet| packet.data.len() == packet.len as usize)
     );
 }
