@@ -16,6 +16,7 @@ mod plan;
 mod run;
 mod screen;
 mod signals;
+mod taken;
 mod taps;
 mod targets;
 mod ways;
