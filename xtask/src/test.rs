@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{build_ebpf, install, vm};
 
 /// Programs that tests use as second witnesses, with their Debian packages.
-const WITNESSES: [(&str, &str); 9] = [
+const WITNESSES: [(&str, &str); 11] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("capinfos", "wireshark-common"),
@@ -21,6 +21,8 @@ const WITNESSES: [(&str, &str); 9] = [
     ("socat", "socat"),
     ("sysctl", "procps"),
     ("nft", "nftables"),
+    ("chromium", "chromium"),
+    ("xmllint", "libxml2-utils"),
 ];
 
 /// What `cargo xtask test` takes.
