@@ -1,7 +1,7 @@
 //! netns-trace sees and times every packet of a container from the host.
 //!
 //! Imports run one way: `cli` → `demo`, `session` → `capture`, `probe`, `lab` → `target` →
-//! `topology` → `netns` → `privilege`. `ARCHITECTURE.md` tells the way that a packet takes through them.
+//! `topology` → `netns` → `privilege`, `place`. `ARCHITECTURE.md` tells the way that a packet takes through them.
 
 pub mod capture;
 pub mod cli;
@@ -9,6 +9,7 @@ pub mod demo;
 pub mod lab;
 pub mod latency;
 pub mod netns;
+pub mod place;
 pub mod privilege;
 pub mod probe;
 pub mod session;

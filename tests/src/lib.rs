@@ -2,6 +2,7 @@
 //! of their own, and take them away again, also when they fail; they run side by side.
 
 pub mod bed;
+pub mod browser;
 pub mod classifier;
 pub mod command;
 pub mod kernel;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{build_ebpf, install, vm};
 
 /// Programs that tests use as second witnesses, with their Debian packages.
-const WITNESSES: [(&str, &str); 11] = [
+const WITNESSES: [(&str, &str); 13] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("capinfos", "wireshark-common"),
@@ -23,6 +23,8 @@ const WITNESSES: [(&str, &str); 11] = [
     ("nft", "nftables"),
     ("bpftrace", "bpftrace"),
     ("tmux", "tmux"),
+    ("chromium", "chromium"),
+    ("xmllint", "libxml2-utils"),
 ];
 
 /// What `cargo xtask test` takes.

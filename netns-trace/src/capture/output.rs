@@ -8,6 +8,7 @@ use super::{
     sink::{Fate, Sink, SinkError},
     text,
 };
+use crate::place::reason;
 
 /// Bytes after which the buffer is written.
 const FULL: usize = 256 << 10;
@@ -256,20 +257,7 @@ fn block(why: impl fmt::Display) -> OutputError {
 }
 
 fn cannot_open(path: &Path, why: &io::Error) -> OutputError {
-    let why = if path.is_dir() {
-        "it is a directory; name a file in it".to_owned()
-    } else {
-        match why.kind() {
-            io::ErrorKind::NotFound => "its directory does not exist; make it first".to_owned(),
-            io::ErrorKind::NotADirectory => {
-                "what is above it is a file and no directory; name another place".to_owned()
-            }
-            io::ErrorKind::ReadOnlyFilesystem => {
-                "its file system is mounted read-only; name another place".to_owned()
-            }
-            _ => why.to_string(),
-        }
-    };
+    let why = reason(path, why);
     OutputError::Open {
         path: format!("{path:?}"),
         why,

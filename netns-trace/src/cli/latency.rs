@@ -1,6 +1,6 @@
 //! `netns-trace latency`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{ArgAction, Args};
@@ -12,7 +12,8 @@ use super::{
     units,
 };
 use crate::{
-    latency::{bars, table},
+    latency::{bars, hgrm, html, svg, table},
+    place::{Folder, Place, differ},
     probe::AttachMethod,
     session::{self, IDLE_GAP, LatencyConfig, Told},
     target::TargetSpec,
@@ -59,6 +60,18 @@ pub(super) struct LatencyArgs {
     #[arg(long)]
     json: bool,
 
+    /// Write one self-contained page with diagram, figures and charts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Write the diagram and the charts as one picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// Write HdrHistogram percentile distributions, a file for each segment, in microseconds
+    #[arg(long, value_name = "DIR")]
+    hgrm: Option<PathBuf>,
+
     /// Say what is done; twice, also why
     #[arg(short = 'v', long, action = ArgAction::Count)]
     verbose: u8,
@@ -77,6 +90,11 @@ impl LatencyArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.verbose);
         let (json, live) = (self.json, self.live);
+        let paths = [&self.html, &self.svg, &self.hgrm].map(Option::as_deref);
+        differ(&paths)?;
+        let [page, picture] = [paths[0], paths[1]].map(|path| path.map(Place::check));
+        let (page, picture) = (page.transpose()?, picture.transpose()?);
+        let folder = paths[2].map(Folder::check).transpose()?;
         let tell = |told: Told<'_>| {
             match told {
                 Told::Started { taps, missing } => {
@@ -101,7 +119,15 @@ impl LatencyArgs {
         } else {
             format!("{}\n{}", table(&report), bars(&report))
         };
-        Ok(print(&text)?)
+        // One that fails keeps none of the others back.
+        let written = [
+            page.map(|page| page.write(&html(&report))),
+            picture.map(|picture| picture.write(&svg(&report))),
+            folder.map(|folder| folder.write(&hgrm(&report))),
+        ];
+        print(&text)?;
+        written.into_iter().flatten().collect::<Result<(), _>>()?;
+        Ok(())
     }
 
     fn configure(self) -> LatencyConfig {

@@ -195,6 +195,67 @@ pub(super) mod tests {
         }
     }
 
+    /// Two targets on a bridge with an uplink, whose packets took up to a minute.
+    pub(crate) fn two_targets() -> Report {
+        let mut report = sample();
+        report.segments.clear();
+        report.targets = ["a", "b"]
+            .map(|label| TargetLabel {
+                label: label.to_owned(),
+                inode: 1,
+            })
+            .to_vec();
+        let mut add = |name: &str, direction, from: &str, to: &str, times: &[u64]| {
+            let mut segment = sample().segments.remove(1);
+            segment.name = name.to_owned();
+            segment.direction = direction;
+            segment.from = from.to_owned();
+            segment.to = to.to_owned();
+            times.iter().for_each(|ns| segment.busy.record(*ns));
+            report.segments.push(segment);
+        };
+        let (out, into) = (Direction::Out, Direction::In);
+        add("veth", out, "a/eth0", "host/va", &[680, 700, 8500]);
+        add(
+            "bridge",
+            out,
+            "host/va",
+            "host/br0",
+            &[1030, 60_000_000_000],
+        );
+        add("route", out, "host/br0", "host/up0", &[4000]);
+        add(TOTAL, out, "a/eth0", "host/br0", &[1700, 1800]);
+        add(TOTAL, out, "a/eth0", "host/up0", &[5700]);
+        add("route", into, "host/up0", "host/br0", &[2000]);
+        add("bridge", into, "host/br0", "host/va", &[440]);
+        add("veth", into, "host/va", "a/eth0", &[0, 1]);
+        add(TOTAL, into, "host/up0", "a/eth0", &[3500]);
+        add("veth", out, "b/eth0", "host/vb", &[]);
+        add("bridge", out, "host/vb", "host/br0", &[]);
+        add("bridge", into, "host/br0", "host/vb", &[]);
+        add("veth", into, "host/vb", "b/eth0", &[]);
+        add("bridge", out, "host/va", "host/vb", &[1600]);
+        add(TOTAL, out, "a/eth0", "b/eth0", &[3200]);
+        add("bridge", out, "host/vb", "host/va", &[1300]);
+        report
+    }
+
+    /// Names that try to be more than names.
+    pub(crate) fn hostile() -> Report {
+        let mut report = two_targets();
+        let evil = "<script>alert('x')</script>\"&amp;\u{1b}[2J\u{202e}../../\u{ffff}";
+        let long = "x".repeat(300);
+        for target in &mut report.targets {
+            target.label = format!("{evil}{}", target.label);
+        }
+        for segment in &mut report.segments {
+            segment.from = segment.from.replace('/', &format!("{evil}/"));
+            segment.to = format!("{evil}{long}/{evil}");
+        }
+        report.segments[0].name = format!(".{evil}");
+        report
+    }
+
     #[test]
     fn json_has_what_the_contract_names() {
         let json: serde_json::Value = serde_json::from_str(&sample().json()).expect("JSON");

@@ -18,6 +18,18 @@ pub fn time(ns: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// A round time, without digits that say nothing: `10 ms`.
+pub(super) fn round_time(ns: f64) -> String {
+    let text = time(ns);
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            let number = number.trim_end_matches('0').trim_end_matches('.');
+            format!("{number} {unit}")
+        }
+        _ => text,
+    }
+}
+
 /// A count with thin gaps between thousands: `1 234 567`.
 pub(super) fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -50,6 +62,18 @@ mod tests {
         ];
         for (ns, text) in texts {
             assert_eq!(time(ns), text, "{ns}");
+        }
+    }
+
+    #[test]
+    fn round_times_are_short() {
+        for (ns, text) in [
+            (10e6, "10 ms"),
+            (1.5e3, "1.5 µs"),
+            (100.0, "100 ns"),
+            (20e9, "20 s"),
+        ] {
+            assert_eq!(round_time(ns), text);
         }
     }
 
