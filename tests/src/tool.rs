@@ -248,11 +248,15 @@ impl Witness {
         command
             .arg(format!("--net={}", ns.display()))
             .args([
-                "tcpdump", "-n", "-i", interface, "-Q", direction, "-B", "131072", "-U",
+                "tcpdump", "-n", "-i", interface, "-Q", direction, "-B", "262144", "-U",
             ])
             // A bridge in promiscuous mode takes in what it otherwise only forwards.
             .arg("-p")
             .args([
+                // Its buffer is made of slots of this size, which hold the largest packets of
+                // segmentation offload: so many that a burst finds room.
+                "-s",
+                "66000",
                 "--immediate-mode",
                 "--time-stamp-precision=nano",
                 "-Z",
