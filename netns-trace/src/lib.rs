@@ -1,10 +1,11 @@
 //! netns-trace sees and times every packet of a container from the host.
 //!
-//! Imports run one way: `cli` → `demo`, `session` → `capture`, `probe`, `lab` → `target` →
+//! Imports run one way: `cli` → `demo`, `session`, `watch` → `capture`, `probe`, `lab`, `inspect` → `inventory`, `target` → `container` →
 //! `topology` → `netns` → `privilege`, `place`. `ARCHITECTURE.md` tells the way that a packet takes through them.
 
 pub mod capture;
 pub mod cli;
+pub mod container;
 pub mod demo;
 pub mod lab;
 pub mod latency;

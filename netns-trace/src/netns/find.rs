@@ -164,7 +164,7 @@ fn thread_paths(pid: u32) -> Vec<PathBuf> {
         .collect()
 }
 
-fn pids() -> impl Iterator<Item = u32> {
+pub(crate) fn pids() -> impl Iterator<Item = u32> {
     numbers(Path::new("/proc")).into_iter()
 }
 

@@ -25,7 +25,7 @@ use nix::{
     sys::statfs::fstatfs,
 };
 
-pub(crate) use self::find::is_name;
+pub(crate) use self::find::{is_name, pids};
 pub use self::{
     error::NetNsError,
     find::{Candidates, NETNS_DIRS, label_of, named, names},
