@@ -1,6 +1,6 @@
 //! A capture's output: a format, and where it goes.
 
-use std::{fmt, io, os::fd::BorrowedFd, path::Path, str::FromStr};
+use std::{fmt, io, net::IpAddr, os::fd::BorrowedFd, path::Path, str::FromStr};
 
 use super::{
     Account, InterfaceInfo, LinkType, LossCause, Packet, pcap, pcapng,
@@ -118,12 +118,12 @@ impl Output {
         }
     }
 
-    /// Adds an interface; packets name it by the order of these calls.
+    /// Adds an interface, and tells the number by which packets name it.
     ///
     /// # Errors
     ///
     /// Its description does not fit into a block.
-    pub fn interface(&mut self, info: &InterfaceInfo) -> Result<(), OutputError> {
+    pub fn interface(&mut self, info: &InterfaceInfo) -> Result<u32, OutputError> {
         match &mut self.encoder {
             Encoder::Pcapng(blocks) => {
                 blocks.interface(info).map_err(block)?;
@@ -138,6 +138,23 @@ impl Output {
         }
         self.sink.mark(None);
         self.interfaces.push(info.clone());
+        Ok(self.interfaces.len() as u32 - 1)
+    }
+
+    /// Tells what addresses are called, where the format can hold it.
+    ///
+    /// # Errors
+    ///
+    /// The names do not fit into a block.
+    pub fn names(&mut self, names: &[(IpAddr, String)]) -> Result<(), OutputError> {
+        if let Encoder::Pcapng(blocks) = &mut self.encoder
+            && !names.is_empty()
+        {
+            blocks.names(names).map_err(block)?;
+            let bytes = blocks.take();
+            self.sink.buffer().extend(bytes);
+            self.sink.mark(None);
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 //! All but the packet blocks come from pcap-file. It keeps a packet's options in a vector, which is
 //! an allocation for each packet, and knows no packet id; so those blocks are written here.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use pcap_file::{
     DataLink, Endianness,
@@ -15,6 +15,8 @@ use pcap_file::{
                 InterfaceDescriptionBlock, InterfaceDescriptionOption, InterfaceTsResolution,
             },
             interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption},
+            name_resolution::{Ipv4Record, Ipv6Record, NameResolutionBlock, Record},
+            opt_common::CommonOption,
             section_header::{SectionHeaderBlock, SectionHeaderOption},
         },
     },
@@ -90,6 +92,11 @@ impl PcapNg {
             InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),
             InterfaceDescriptionOption::IfOs(self.os.clone().into()),
         ];
+        if let Some(comment) = &info.comment {
+            options.push(InterfaceDescriptionOption::Common(CommonOption::Comment(
+                comment.as_str().into(),
+            )));
+        }
         if let Some(mac) = &info.mac {
             options.push(InterfaceDescriptionOption::IfMacAddr(mac[..].into()));
         }
@@ -103,6 +110,27 @@ impl PcapNg {
             linktype: DataLink::from(u32::from(info.link_type.number())),
             snaplen: info.snaplen,
             options,
+        })
+    }
+
+    /// Adds names of addresses.
+    pub(super) fn names(&mut self, names: &[(IpAddr, String)]) -> Result<(), String> {
+        let record = |(address, name): &(IpAddr, String)| {
+            let names = vec![Cow::Owned(name.clone())];
+            match address {
+                IpAddr::V4(address) => Record::Ipv4(Ipv4Record {
+                    ip_addr: *address,
+                    names,
+                }),
+                IpAddr::V6(address) => Record::Ipv6(Ipv6Record {
+                    ip_addr: *address,
+                    names,
+                }),
+            }
+        };
+        self.block(NameResolutionBlock {
+            records: names.iter().map(record).collect(),
+            options: Vec::new(),
         })
     }
 

@@ -117,6 +117,17 @@ impl Report {
         }
     }
 
+    /// Adds what another run recorded, between taps of its own, after this one or beside it.
+    pub fn append(&mut self, other: Self) {
+        self.duration_ns = self.duration_ns.max(other.duration_ns);
+        self.segments.extend(other.segments);
+        for target in other.targets {
+            if !self.targets.contains(&target) {
+                self.targets.push(target);
+            }
+        }
+    }
+
     /// One line of JSON.
     #[must_use]
     pub fn json(&self) -> String {

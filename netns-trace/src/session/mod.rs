@@ -7,6 +7,7 @@ mod aside;
 mod config;
 mod echo;
 mod echo_ways;
+mod generation;
 mod hold;
 mod latency;
 mod live;

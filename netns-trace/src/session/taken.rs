@@ -1,61 +1,37 @@
 //! Where a capture's records end up: each one in the output, or in the account with its cause.
 
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
 use netns_trace_ebpf::{RecordHeader, record};
 
-use super::{CaptureConfig, hold::Verdict, plan::Plan};
+use super::{CaptureConfig, hold::Verdict, plan::Plan, signals::Signals};
 use crate::{
-    capture::{Account, HookLabel, LinkType, LossCause, Output, PacketBuilder, WallClock},
-    probe::Hook,
+    capture::{
+        Account, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output, PacketBuilder,
+        SinkError, WallClock, monotonic_ns,
+    },
+    probe::{Hook, ProbeMaps},
 };
 
-/// Says what is captured, once it is, and keeps what is needed of each written tap: no namespace,
-/// which an open descriptor would keep alive.
-pub(super) fn announce(config: &CaptureConfig, plan: &Plan, account: &mut Account) -> Vec<TapInfo> {
-    let mut infos = Vec::new();
-    let mut link_types = Vec::new();
-    let written = plan.taps.iter().filter(|tap| tap.is_written());
-    for (interface, tap) in written.enumerate() {
-        let interface = interface as u32;
-        let hooks = tap.written.iter().map(|hook| {
-            let label = HookLabel {
-                tap: tap.number,
-                interface,
-                label: tap.site.to_string(),
-                ifname: tap.site.link.printable_name(),
-                netns_inode: tap.site.ns.inode(),
-                leaving: tap.is_leaving(*hook),
-            };
-            (*hook, account.add(label))
-        });
-        infos.push(TapInfo {
-            number: tap.number,
-            label: tap.site.to_string(),
-            interface,
-            link_type: tap.link_type,
-            hooks: hooks.collect(),
-        });
-        link_types.push(tap.link_type.to_string());
-    }
-    link_types.dedup();
-    let labels: Vec<&str> = infos.iter().map(|tap| tap.label.as_str()).collect();
-    eprintln!(
-        "listening on {}, link-type {}, snapshot length {} bytes",
-        labels.join(", "),
-        link_types.join(", "),
-        config.snaplen
-    );
-    infos
-}
+use std::os::fd::AsFd as _;
 
-/// What a capture that runs keeps of a written tap.
+/// How often the clock's offset is measured.
+const RESAMPLE_AFTER: Duration = Duration::from_secs(1);
+/// Above this bit of a packet id is the number of the generation that gave it: each counts from one.
+const GENERATION_SHIFT: u32 = 48;
+
+/// What a capture that runs keeps of a written tap: no namespace, which an open descriptor would keep
+/// alive.
 pub(super) struct TapInfo {
+    /// Its number among its generation's taps.
     pub(super) number: u32,
     pub(super) label: String,
     /// Its interface in the file.
     interface: u32,
     link_type: LinkType,
     /// Its written hooks, with their numbers in the account.
-    pub(super) hooks: Vec<(Hook, u32)>,
+    hooks: Vec<(Hook, u32)>,
 }
 
 impl TapInfo {
@@ -72,33 +48,126 @@ impl TapInfo {
     }
 }
 
+/// The written taps of one generation.
+pub(super) struct Written {
+    pub(super) taps: Vec<TapInfo>,
+    /// Which generation it is, from 0.
+    generation: u64,
+    snaplen: u32,
+}
+
+impl Written {
+    /// Says what is captured, once it is, in the words that scripts wait for.
+    pub(super) fn announce(&self) {
+        let labels: Vec<&str> = self.taps.iter().map(|tap| tap.label.as_str()).collect();
+        let mut link_types: Vec<String> = self
+            .taps
+            .iter()
+            .map(|tap| tap.link_type.to_string())
+            .collect();
+        link_types.dedup();
+        eprintln!(
+            "listening on {}, link-type {}, snapshot length {} bytes",
+            labels.join(", "),
+            link_types.join(", "),
+            self.snaplen
+        );
+    }
+}
+
 /// Where records end up.
-pub(super) struct Taken {
-    pub(super) infos: Vec<TapInfo>,
+pub(super) struct Taken<'a> {
     pub(super) account: Account,
     pub(super) output: Output,
+    /// The first failure to write.
+    pub(super) failure: Option<SinkError>,
+    signals: &'a Signals,
+    clock: WallClock,
+    sampled: Instant,
     builder: PacketBuilder,
+    snaplen: u32,
+    generations: u64,
+    /// Taps in the account so far.
+    taps: u32,
     /// Packets that the output has taken.
     accepted: u64,
     limit: Option<u64>,
 }
 
-impl Taken {
-    /// Nothing yet, and so many packets at most.
+impl<'a> Taken<'a> {
+    /// Nothing yet, and as many packets as were asked for at most.
     pub(super) fn new(
-        infos: Vec<TapInfo>,
-        account: Account,
+        config: &CaptureConfig,
+        signals: &'a Signals,
         output: Output,
-        limit: Option<u64>,
-    ) -> Self {
-        Self {
-            infos,
-            account,
+    ) -> Result<Self> {
+        Ok(Self {
+            account: Account::new(),
             output,
+            failure: None,
+            signals,
+            clock: WallClock::new().context("cannot read the clock")?,
+            sampled: Instant::now(),
             builder: PacketBuilder::default(),
+            snaplen: config.snaplen,
+            generations: 0,
+            taps: 0,
             accepted: 0,
-            limit,
+            limit: config.count,
+        })
+    }
+
+    /// Gives the written taps of a plan their interfaces in the output and their lines in the
+    /// account. `note` goes to the interfaces.
+    ///
+    /// # Errors
+    ///
+    /// An interface's description does not fit into a block.
+    pub(super) fn admit(&mut self, plan: &Plan, note: Option<&str>) -> Result<Written> {
+        let mut taps = Vec::new();
+        for tap in plan.taps.iter().filter(|tap| tap.is_written()) {
+            let label = tap.site.to_string();
+            let interface = self.output.interface(&InterfaceInfo {
+                name: label.clone(),
+                description: tap.description(),
+                comment: note.map(str::to_owned),
+                link_type: tap.link_type,
+                snaplen: self.snaplen,
+                mac: tap.site.link.mac,
+                filter: None,
+            })?;
+            let inode = tap.site.ns.inode();
+            let told = match self.generations {
+                0 => label.clone(),
+                _ => format!("{label} (inode {inode})"),
+            };
+            let hooks = tap.written.iter().map(|hook| {
+                let label = HookLabel {
+                    tap: self.taps + tap.number,
+                    interface,
+                    label: told.clone(),
+                    ifname: tap.site.link.printable_name(),
+                    netns_inode: inode,
+                    leaving: tap.is_leaving(*hook),
+                };
+                (*hook, self.account.add(label))
+            });
+            taps.push(TapInfo {
+                number: tap.number,
+                interface,
+                link_type: tap.link_type,
+                hooks: hooks.collect(),
+                label,
+            });
         }
+        let generation = self.generations;
+        self.generations += 1;
+        self.taps += plan.taps.len() as u32;
+        Ok(Written {
+            taps,
+            generation,
+            snaplen: self.snaplen,
+        })
     }
 
     /// Whether all packets that were asked for are there.
@@ -106,17 +175,26 @@ impl Taken {
         self.limit.is_some_and(|limit| self.accepted >= limit)
     }
 
+    /// How many packets are still wanted, where that is limited.
+    pub(super) fn wanted(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.saturating_sub(self.accepted))
+    }
+
+    /// Whether there is no use in reading on.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_complete() || self.failure.is_some()
+    }
+
     /// Takes a record whose fate is decided.
     pub(super) fn take(
         &mut self,
+        from: &Written,
         header: &RecordHeader,
         data: &[u8],
         verdict: Verdict,
-        clock: &WallClock,
-        snaplen: u32,
     ) {
         let number = u32::from(header.tap);
-        let Some(tap) = self.infos.iter().find(|tap| tap.number == number) else {
+        let Some(tap) = from.taps.iter().find(|tap| tap.number == number) else {
             return;
         };
         let Some(hook) = tap.account_of(header.flags) else {
@@ -127,13 +205,67 @@ impl Taken {
             Verdict::Undecided => self.account.lost(hook, LossCause::Undecided),
             Verdict::Wanted if self.is_complete() => self.account.discarded(hook),
             Verdict::Wanted => {
-                let time = clock.time_ns(header.time_ns);
-                let packet =
-                    self.builder
-                        .build(header, data, tap.interface, tap.link_type, snaplen, time);
+                let time = self.clock.time_ns(header.time_ns);
+                let mut packet = self.builder.build(
+                    header,
+                    data,
+                    tap.interface,
+                    tap.link_type,
+                    self.snaplen,
+                    time,
+                );
+                if packet.id != 0 {
+                    packet.id |= from.generation << GENERATION_SHIFT;
+                }
                 self.output.packet(&packet, hook);
                 self.accepted += 1;
             }
         }
+    }
+
+    /// Writes what waits. A failure is kept.
+    pub(super) fn flush(&mut self) {
+        let stop = Some(self.signals.as_fd());
+        if let Err(why) = self.output.flush(&mut self.account, stop) {
+            self.failure = Some(why);
+        }
+    }
+
+    /// What the clock says now, nanoseconds since 1970.
+    pub(super) fn now_ns(&mut self) -> Result<u64> {
+        let now = monotonic_ns().context("cannot read the clock")?;
+        Ok(self.clock.time_ns(now))
+    }
+
+    /// Measures the clock's offset again, where it is time, and notes a step in the file.
+    pub(super) fn follow_clock(&mut self, now: Instant) -> Result<()> {
+        if now - self.sampled < RESAMPLE_AFTER {
+            return Ok(());
+        }
+        self.sampled = now;
+        if let Some(note) = self.clock.resample().context("cannot read the clock")? {
+            eprintln!("netns-trace: {note}");
+            self.output.comment(note.to_string());
+        }
+        Ok(())
+    }
+
+    /// Takes over what the kernel side counted at the taps of a generation.
+    pub(super) fn read_counts(&mut self, from: &Written, maps: &ProbeMaps) -> Result<()> {
+        for tap in &from.taps {
+            for (hook, number) in &tap.hooks {
+                let counters = maps.counters(tap.number, *hook)?;
+                let totals = HookTotals {
+                    seen: counters.seen,
+                    received: counters.received,
+                    recorded: counters.recorded,
+                    ring_full: counters.ring_full,
+                    copy_failed: counters.copy_failed,
+                    discarded: counters.discarded,
+                };
+                self.account.set_kernel(*number, totals);
+            }
+        }
+        Ok(())
     }
 }
