@@ -63,8 +63,6 @@ pub struct InterfaceInfo {
     pub name: String,
     /// Namespace, peer, and what else is known.
     pub description: String,
-    /// What else is to be said of it, such as why it came later than others.
-    pub comment: Option<String>,
     /// How its packets start.
     pub link_type: LinkType,
     /// Most bytes of a packet.

@@ -16,7 +16,6 @@ use pcap_file::{
             },
             interface_statistics::{InterfaceStatisticsBlock, InterfaceStatisticsOption},
             name_resolution::{Ipv4Record, Ipv6Record, NameResolutionBlock, Record},
-            opt_common::CommonOption,
             section_header::{SectionHeaderBlock, SectionHeaderOption},
         },
     },
@@ -92,11 +91,6 @@ impl PcapNg {
             InterfaceDescriptionOption::IfTsResol(InterfaceTsResolution::NANO),
             InterfaceDescriptionOption::IfOs(self.os.clone().into()),
         ];
-        if let Some(comment) = &info.comment {
-            options.push(InterfaceDescriptionOption::Common(CommonOption::Comment(
-                comment.as_str().into(),
-            )));
-        }
         if let Some(mac) = &info.mac {
             options.push(InterfaceDescriptionOption::IfMacAddr(mac[..].into()));
         }

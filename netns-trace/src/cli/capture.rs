@@ -84,6 +84,9 @@ pub(super) struct CaptureArgs {
     /// Record times between these taps too, with commas [default: inside,veth]
     #[arg(long, value_name = "TAPS", value_delimiter = ',', value_parser = taps, conflicts_with = "no_latency")]
     latency_taps: Vec<TapChoice>,
+    /// Go on when a target comes back under the same name; wait for one that is not there yet
+    #[arg(long)]
+    follow: bool,
     /// How the counts are told at the end
     #[arg(
         long,
@@ -189,6 +192,7 @@ impl CaptureArgs {
             direction: self.direction,
             taps,
             latency_taps,
+            follow: self.follow,
             ring_bytes: self.buffer.or(self.buffer_kib).unwrap_or(DEFAULT_RING),
             unbuffered: self.unbuffered || self.line_buffered,
             attach: self.attach,

@@ -81,6 +81,7 @@ pub struct Candidates {
     queue: std::vec::IntoIter<PathBuf>,
     seen: HashSet<(u64, u64)>,
     nsfs: Option<u64>,
+    threads: bool,
     /// Whether a process's namespace could not be looked at for want of CAP_SYS_PTRACE.
     pub denied: bool,
 }
@@ -93,7 +94,16 @@ impl Candidates {
             queue: Vec::new().into_iter(),
             seen: HashSet::new(),
             nsfs: fs::metadata("/proc/self/ns/net").map(|m| m.dev()).ok(),
+            threads: true,
             denied: false,
+        }
+    }
+
+    /// As [`Candidates::new`], without looking at single threads, of which there are many.
+    pub(crate) fn quick() -> Self {
+        Self {
+            threads: false,
+            ..Self::new()
         }
     }
 
@@ -104,7 +114,7 @@ impl Candidates {
             2 => fs::read("/proc/self/mountinfo")
                 .map(|table| nsfs_mounts(&table))
                 .unwrap_or_default(),
-            3 => pids().flat_map(thread_paths).collect(),
+            3 if self.threads => pids().flat_map(thread_paths).collect(),
             _ => return false,
         };
         self.stage += 1;
@@ -162,6 +172,12 @@ fn thread_paths(pid: u32) -> Vec<PathBuf> {
         .filter(|&tid| tid != pid)
         .map(|tid| PathBuf::from(format!("/proc/{pid}/task/{tid}/ns/net")))
         .collect()
+}
+
+/// The processes that are in a namespace.
+pub(crate) fn pids_in(ns: &NetNs) -> impl Iterator<Item = u32> {
+    let key = (ns.identity().device, ns.identity().inode);
+    pids().filter(move |pid| key_of(&process_path(*pid)) == Some(key))
 }
 
 pub(crate) fn pids() -> impl Iterator<Item = u32> {

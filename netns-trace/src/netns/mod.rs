@@ -4,6 +4,7 @@
 //! changes the calling thread alone: a pooled thread would carry the namespace to whatever runs
 //! on it next. This module knows nothing of interfaces, targets or packets.
 
+mod arrivals;
 mod error;
 mod find;
 mod process;
@@ -25,7 +26,10 @@ use nix::{
     sys::statfs::fstatfs,
 };
 
-pub(crate) use self::find::{is_name, pids};
+pub(crate) use self::{
+    arrivals::Arrivals,
+    find::{is_name, pids, pids_in},
+};
 pub use self::{
     error::NetNsError,
     find::{Candidates, NETNS_DIRS, label_of, named, names},

@@ -32,6 +32,8 @@ pub struct CaptureConfig {
     pub taps: BTreeSet<Role>,
     /// Taps between which times are recorded.
     pub latency_taps: BTreeSet<Role>,
+    /// Whether targets are followed by their names.
+    pub follow: bool,
     /// Size of the ring in bytes, a power of two.
     pub ring_bytes: u32,
     /// Write each packet at once.

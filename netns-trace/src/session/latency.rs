@@ -16,7 +16,7 @@ use super::{
     plan::{self, Plan, Wishes},
     signals::{Signals, Wish},
     taps::Taps,
-    targets::find_paths,
+    targets::{find_paths, find_targets},
 };
 use crate::{
     latency::Report,
@@ -152,7 +152,8 @@ impl Measurement {
 }
 
 fn plan_latency(config: &LatencyConfig) -> Result<Plan> {
-    let paths = find_paths(&config.targets, config.interface.as_deref())?;
+    let targets = find_targets(&config.targets, false)?;
+    let paths = find_paths(&targets, config.interface.as_deref())?;
     let wishes = Wishes {
         written: BTreeSet::new(),
         timed: config.taps.clone(),

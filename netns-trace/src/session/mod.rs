@@ -4,9 +4,11 @@
 //! packets.
 
 mod aside;
+mod candidate;
 mod config;
 mod echo;
 mod echo_ways;
+mod follow;
 mod generation;
 mod hold;
 mod latency;

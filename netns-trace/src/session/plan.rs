@@ -113,6 +113,33 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Names a namespace otherwise than when the plan was made.
+    #[must_use]
+    pub(super) fn labelled(mut self, inode: u64, label: &str) -> Self {
+        let before: Vec<String> = self.taps.iter().map(|tap| tap.site.to_string()).collect();
+        for tap in &mut self.taps {
+            if tap.site.ns.inode() == inode {
+                label.clone_into(&mut tap.site.ns_label);
+            }
+        }
+        let after: Vec<String> = self.taps.iter().map(|tap| tap.site.to_string()).collect();
+        for peer in self.taps.iter_mut().filter_map(|tap| tap.peer.as_mut()) {
+            if let Some(at) = before.iter().position(|site| site == peer) {
+                peer.clone_from(&after[at]);
+            }
+        }
+        for target in self.targets.iter_mut().filter(|target| target.1 == inode) {
+            label.clone_into(&mut target.0);
+        }
+        self
+    }
+
+    /// The targets' own taps, with the inodes of their namespaces.
+    pub(super) fn inside(&self) -> Vec<(u32, u64)> {
+        let own = self.taps.iter().filter(|tap| tap.site.role == Role::Inside);
+        own.map(|tap| (tap.number, tap.site.ns.inode())).collect()
+    }
+
     /// The hooks whose word on a packet the records of shared taps wait for.
     pub(crate) fn tellers(&self) -> Vec<(u32, Hook)> {
         let tells = |tap: &PlannedTap, hook: &Hook| {
@@ -183,15 +210,24 @@ pub(super) fn plan(paths: &[PathMap], wishes: &Wishes) -> Result<Plan> {
         missing,
         holds,
         ways,
-        targets: paths
-            .iter()
-            .map(|path| (path.inside.ns_label.clone(), path.inside.ns.inode()))
-            .collect(),
+        targets: targets_of(paths),
     };
     if !wishes.written.is_empty() && !plan.taps.iter().any(PlannedTap::is_written) {
         bail!("there is nothing to capture: {}", plan.missing.join("; "));
     }
     Ok(plan)
+}
+
+/// Labels and inodes of the targets, each once, however many of its interfaces are tapped.
+fn targets_of(paths: &[PathMap]) -> Vec<(String, u64)> {
+    let mut targets = Vec::new();
+    for path in paths {
+        let target = (path.inside.ns_label.clone(), path.inside.ns.inode());
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    targets
 }
 
 /// The interfaces that are tapped, each once, and whether their packets are written; those that the

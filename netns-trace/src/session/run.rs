@@ -1,6 +1,7 @@
 //! A capture from start to end: attach, read the rings, write, drain, account.
 
 use std::{
+    collections::BTreeSet,
     future::poll_fn,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
@@ -16,10 +17,11 @@ use tokio::{
 
 use super::{
     CaptureConfig, OutputTo, SummaryFormat,
+    follow::{Arrival, Follower},
     generation::{Attached, Generation, readable},
     signals::{Signals, Wish},
     taken::Taken,
-    targets::{check_wishes, plan_capture},
+    targets::{check_link_types, check_peers, check_wishes, find_targets, plan_for},
 };
 use crate::{
     capture::{Account, Output, SinkError},
@@ -66,27 +68,50 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
 }
 
 async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
-    let plan = plan_capture(config)?;
+    let targets = find_targets(&config.targets, config.follow)?;
+    if !config.follow {
+        check_peers(config, targets.len())?;
+    }
+    let plan = match targets.as_slice() {
+        [] => None,
+        targets => Some(plan_for(targets, config, config.count)?),
+    };
+    let link_types = match &plan {
+        Some(plan) => check_link_types(config, &BTreeSet::new(), plan)?,
+        None => BTreeSet::new(),
+    };
     let mut taken = Taken::new(config, signals, open_output(config)?)?;
-    let written = taken.admit(&plan, None)?;
+    let written = plan.as_ref().map(|plan| taken.admit(plan));
+    let written = written.transpose()?;
     // The file's head goes out first: what takes no byte is refused before anything is attached.
     taken.flush();
     if let Some(why) = taken.failure.as_ref().filter(|why| !why.is_closed_pipe()) {
         bail!("{why}");
     }
-    let attached = Attached::attach(&plan, config)?;
-    for why in &plan.missing {
-        eprintln!("netns-trace: {why}");
+    let mut generations = Vec::new();
+    if let (Some(plan), Some(written)) = (&plan, written) {
+        let attached = Attached::attach(plan, config)?;
+        for why in &plan.missing {
+            eprintln!("netns-trace: {why}");
+        }
+        written.announce();
+        generations.push(Generation::new(attached, plan, written, config)?);
     }
-    written.announce();
-    drop(plan);
-    let first = Generation::new(attached, written, config)?;
+    let follower = config.follow.then(|| Follower::start(config, &targets));
+    let follower = follower.transpose()?;
+    drop((plan, targets));
+    if generations.is_empty() {
+        let names: Vec<String> = config.targets.iter().map(ToString::to_string).collect();
+        eprintln!("netns-trace: waiting for {}", names.join(", "));
+    }
     let mut capture = Capture {
         config,
         signals,
         start_ns: taken.now_ns()?,
         taken,
-        generations: vec![first],
+        generations,
+        follower,
+        link_types,
         times: None,
     };
     capture.pump().await?;
@@ -127,6 +152,9 @@ struct Capture<'a> {
     start_ns: u64,
     taken: Taken<'a>,
     generations: Vec<Generation>,
+    follower: Option<Follower>,
+    /// Those of the file's interfaces.
+    link_types: BTreeSet<u16>,
     /// What the generations that have ended recorded.
     times: Option<latency::Report>,
 }
@@ -168,9 +196,12 @@ impl Capture<'_> {
             if now - looked >= LOOK_AFTER {
                 looked = now;
                 self.look_after()?;
-                if self.generations.is_empty() {
+                if self.generations.is_empty() && self.follower.is_none() {
                     return Ok(());
                 }
+            }
+            while let Some(arrival) = self.follower.as_ref().and_then(Follower::next) {
+                self.welcome(arrival)?;
             }
             for generation in &mut self.generations {
                 generation.flush_log();
@@ -188,11 +219,39 @@ impl Capture<'_> {
         }
     }
 
+    /// Takes in a target that has come, or come back.
+    fn welcome(&mut self, arrival: Arrival) -> Result<()> {
+        let plan = arrival.plan;
+        match check_link_types(self.config, &self.link_types, &plan) {
+            Ok(all) => self.link_types = all,
+            Err(why) => {
+                eprintln!("netns-trace: not captured: {why}");
+                return Ok(());
+            }
+        }
+        if let Some(note) = arrival.note {
+            eprintln!("netns-trace: {note}");
+            self.taken.output.comment(note);
+        }
+        let written = self.taken.admit(&plan)?;
+        written.announce();
+        let generation = Generation::new(arrival.attached, &plan, written, self.config)?;
+        self.generations.push(generation);
+        Ok(())
+    }
+
     /// Ends the generations whose interfaces are gone.
     fn look_after(&mut self) -> Result<()> {
         let mut at = 0;
         while at < self.generations.len() {
-            if self.generations[at].look_after()? {
+            let looked = self.generations[at].look_after()?;
+            if let Some(follower) = &self.follower
+                && !looked.lost.is_empty()
+            {
+                eprintln!("netns-trace: waiting for it to come back");
+                looked.lost.iter().for_each(|inode| follower.lost(*inode));
+            }
+            if looked.is_over {
                 let ended = self.generations.remove(at).end(&mut self.taken)?;
                 self.keep(ended);
             } else {
@@ -212,6 +271,7 @@ impl Capture<'_> {
     /// Ends the capture at all taps, takes what is still in the rings, detaches, counts, and writes
     /// the file's end and the summary.
     fn end(mut self) -> Result<Report> {
+        drop(self.follower.take());
         let mut closed = Ok(());
         for generation in &mut self.generations {
             closed = closed.and(generation.close());

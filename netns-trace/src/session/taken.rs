@@ -118,19 +118,18 @@ impl<'a> Taken<'a> {
     }
 
     /// Gives the written taps of a plan their interfaces in the output and their lines in the
-    /// account. `note` goes to the interfaces.
+    /// account.
     ///
     /// # Errors
     ///
     /// An interface's description does not fit into a block.
-    pub(super) fn admit(&mut self, plan: &Plan, note: Option<&str>) -> Result<Written> {
+    pub(super) fn admit(&mut self, plan: &Plan) -> Result<Written> {
         let mut taps = Vec::new();
         for tap in plan.taps.iter().filter(|tap| tap.is_written()) {
             let label = tap.site.to_string();
             let interface = self.output.interface(&InterfaceInfo {
                 name: label.clone(),
                 description: tap.description(),
-                comment: note.map(str::to_owned),
                 link_type: tap.link_type,
                 snaplen: self.snaplen,
                 mac: tap.site.link.mac,
@@ -173,11 +172,6 @@ impl<'a> Taken<'a> {
     /// Whether all packets that were asked for are there.
     pub(super) fn is_complete(&self) -> bool {
         self.limit.is_some_and(|limit| self.accepted >= limit)
-    }
-
-    /// How many packets are still wanted, where that is limited.
-    pub(super) fn wanted(&self) -> Option<u64> {
-        self.limit.map(|limit| limit.saturating_sub(self.accepted))
     }
 
     /// Whether there is no use in reading on.

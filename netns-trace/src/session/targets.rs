@@ -1,7 +1,9 @@
 //! From what was asked for to the taps: refuses what cannot be meant, resolves the targets, and finds
 //! the ways of their packets. Attaches nothing and writes nothing.
 
-use anyhow::Result;
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
 
 use super::{
     CaptureConfig, OutputTo, Usage,
@@ -11,23 +13,45 @@ use super::{
 use crate::{
     capture::Format,
     target::{self, Target, TargetSpec},
-    topology::{self, PathMap, Role},
+    topology::{self, Link, LinkKind, PathMap, Role, TopologyError},
 };
+
+/// The word of `-i` that means every interface.
+const ANY: &str = "any";
 
 /// Refuses what no machine and no target could make possible.
 pub(super) fn check_wishes(config: &CaptureConfig) -> Result<(), Usage> {
-    if config.interface.as_deref() == Some("any") {
-        return Err(Usage(
-            "-i any does not work in this version: name one interface, and run one capture for \
-             each"
-                .to_owned(),
-        ));
+    check_follow(config)?;
+    let many = config.targets.contains(&TargetSpec::All);
+    check_peers(
+        config,
+        if many {
+            usize::MAX
+        } else {
+            config.targets.len()
+        },
+    )
+}
+
+/// Refuses to follow what is no name: it can never come back.
+fn check_follow(config: &CaptureConfig) -> Result<(), Usage> {
+    let lasts = |spec: &&TargetSpec| {
+        !matches!(
+            spec,
+            TargetSpec::Process(_) | TargetSpec::Inode(_) | TargetSpec::Path(_) | TargetSpec::Host
+        )
+    };
+    match config.targets.iter().find(|spec| !lasts(spec)) {
+        Some(spec) if config.follow => Err(Usage(format!(
+            "--follow waits for a name to come back, and {spec} is one namespace only: name a \
+             container, netns:NAME or all"
+        ))),
+        _ => Ok(()),
     }
-    check_peers(config, config.targets.len())
 }
 
 /// Refuses to tap another target's interface where there is only one target.
-fn check_peers(config: &CaptureConfig, targets: usize) -> Result<(), Usage> {
+pub(super) fn check_peers(config: &CaptureConfig, targets: usize) -> Result<(), Usage> {
     if config.taps.contains(&Role::Peer) && targets < 2 {
         return Err(Usage(
             "--taps peer means another target's interface: name a second target".to_owned(),
@@ -36,51 +60,121 @@ fn check_peers(config: &CaptureConfig, targets: usize) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Resolves the targets, and finds the ways of their packets; a namespace that is named twice
-/// counts once.
-pub(super) fn find_paths(specs: &[TargetSpec], interface: Option<&str>) -> Result<Vec<PathMap>> {
+/// The namespaces of the targets; one that is named twice counts once. Those that are not there are an
+/// error, unless they `may_come` later.
+pub(super) fn find_targets(specs: &[TargetSpec], may_come: bool) -> Result<Vec<Target>> {
     let mut targets: Vec<Target> = Vec::new();
     for spec in specs {
-        let target = target::resolve(spec)?;
-        match targets.iter().find(|other| other.ns.is_same(&target.ns)) {
-            Some(other) => eprintln!(
-                "netns-trace: {spec} names a namespace that is captured already, as {}",
-                other.spec
-            ),
-            None => targets.push(target),
+        let found = match target::resolve_many(std::slice::from_ref(spec)) {
+            Err(why) if may_come && why.is_absent() => Vec::new(),
+            found => found?,
+        };
+        for target in found {
+            for note in &target.notes {
+                eprintln!("netns-trace: {note}");
+            }
+            match targets.iter().find(|other| other.ns.is_same(&target.ns)) {
+                // `all` means those that are named beside it, too.
+                Some(_) if *spec == TargetSpec::All => {}
+                Some(other) => eprintln!(
+                    "netns-trace: {spec} names a namespace that is captured already, as {}",
+                    other.spec
+                ),
+                None => targets.push(target),
+            }
         }
     }
-    let find = |target: &Target| topology::discover(&target.ns, &target.label, interface);
-    Ok(targets.iter().map(find).collect::<Result<_, _>>()?)
+    Ok(targets)
 }
 
-/// Plans a capture's taps.
-pub(super) fn plan_capture(config: &CaptureConfig) -> Result<Plan> {
-    let paths = find_paths(&config.targets, config.interface.as_deref())?;
-    check_peers(config, paths.len())?;
+/// The ways of the targets' packets. Of `all`, what has no interface to choose is left out.
+pub(super) fn find_paths(targets: &[Target], interface: Option<&str>) -> Result<Vec<PathMap>> {
+    let mut paths = Vec::new();
+    let mut left_out = Vec::new();
+    for target in targets {
+        match paths_of(target, interface) {
+            Ok(found) => paths.extend(found),
+            Err(why) if target.spec == TargetSpec::All => left_out.push(why.to_string()),
+            Err(why) => return Err(why.into()),
+        }
+    }
+    if paths.is_empty() && !left_out.is_empty() {
+        bail!(
+            "none of all namespaces has anything to capture: {}",
+            left_out.join("; ")
+        );
+    }
+    for why in left_out {
+        log::info!("left out: {why}");
+    }
+    Ok(paths)
+}
+
+/// The ways of one target's packets: one for each interface that is meant.
+fn paths_of(target: &Target, interface: Option<&str>) -> Result<Vec<PathMap>, TopologyError> {
+    let one = |name| topology::discover(&target.ns, &target.label, name);
+    match interface {
+        Some(ANY) => each(target, |_| true),
+        Some(name) => Ok(vec![one(Some(name))?]),
+        None => match one(None) {
+            // Nobody is there to choose for each of them.
+            Err(TopologyError::Ambiguous { .. }) if target.spec == TargetSpec::All => {
+                each(target, |link| link.kind != LinkKind::Loopback)
+            }
+            other => Ok(vec![other?]),
+        },
+    }
+}
+
+fn each(target: &Target, is_meant: impl Fn(&Link) -> bool) -> Result<Vec<PathMap>, TopologyError> {
+    let links = topology::links(&target.ns)?;
+    let meant = links.iter().filter(|link| is_meant(link));
+    meant
+        .map(|link| topology::discover(&target.ns, &target.label, Some(&link.name)))
+        .collect()
+}
+
+/// Plans the taps of these targets, for so many packets at most.
+pub(super) fn plan_for(
+    targets: &[Target],
+    config: &CaptureConfig,
+    count: Option<u64>,
+) -> Result<Plan> {
+    let paths = find_paths(targets, config.interface.as_deref())?;
     let wishes = Wishes {
         written: config.taps.clone(),
         timed: config.latency_taps.clone(),
         direction: config.direction,
-        count: config.count,
+        count,
         snaplen: config.snaplen,
         idle_gap_ns: IDLE_GAP.as_nanos() as u64,
         max_segments: max_segments(),
     };
-    let plan = plan::plan(&paths, &wishes)?;
-    if plan::link_types(&plan).len() > 1 && config.output != OutputTo::Text {
+    plan::plan(&paths, &wishes)
+}
+
+/// Refuses what the output cannot hold, beside the link types that are there `before`; tells all link
+/// types then.
+pub(super) fn check_link_types(
+    config: &CaptureConfig,
+    before: &BTreeSet<u16>,
+    plan: &Plan,
+) -> Result<BTreeSet<u16>, Usage> {
+    let all = &plan::link_types(plan) | before;
+    if all.len() > 1 && config.output != OutputTo::Text {
         if config.format == Format::Pcap {
             return Err(Usage(
                 "the taps have different link types, which a pcap file cannot hold: use --format \
                  pcapng, or name fewer taps"
                     .to_owned(),
-            )
-            .into());
+            ));
         }
-        eprintln!(
-            "netns-trace: the taps have different link types: only Wireshark's tools read this \
-             file, tcpdump does not"
-        );
+        if before.len() < 2 {
+            eprintln!(
+                "netns-trace: the taps have different link types: only Wireshark's tools read this \
+                 file, tcpdump does not"
+            );
+        }
     }
-    Ok(plan)
+    Ok(all)
 }

@@ -5,6 +5,6 @@ mod resolve;
 mod spec;
 
 pub use self::{
-    resolve::{Target, TargetError, resolve},
+    resolve::{Target, TargetError, label, resolve, resolve_many, resolve_with},
     spec::{TargetSpec, UsageError},
 };

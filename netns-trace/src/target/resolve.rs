@@ -15,6 +15,8 @@ pub struct Target {
     pub label: String,
     /// The namespace, held open; drop it when set-up is done.
     pub ns: NetNs,
+    /// What is to be said of it, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// Why there is no namespace for a target. Names in it are escaped.
@@ -88,7 +90,33 @@ pub fn resolve(spec: &TargetSpec) -> Result<Target, TargetError> {
         spec: spec.clone(),
         label,
         ns,
+        notes: Vec::new(),
     })
+}
+
+impl TargetError {
+    /// SHIM
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::NoSuchName { .. } | Self::NamesComeLater { .. })
+    }
+}
+
+/// SHIM
+pub fn resolve_many(specs: &[TargetSpec]) -> Result<Vec<Target>, TargetError> {
+    specs.iter().map(resolve).collect()
+}
+
+/// SHIM
+pub fn resolve_with(
+    spec: &TargetSpec,
+    _: &crate::container::Containers,
+) -> Result<Target, TargetError> {
+    resolve(spec)
+}
+
+/// SHIM
+pub fn label(ns: &NetNs, _: &crate::container::Containers) -> String {
+    label_of(ns)
 }
 
 fn label_from_path(path: &Path, ns: &NetNs) -> String {

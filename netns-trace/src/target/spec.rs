@@ -34,6 +34,13 @@ pub struct UsageError {
     pub why: &'static str,
 }
 
+impl TargetSpec {
+    /// SHIM
+    pub fn means(&self, container: &crate::container::Container) -> bool {
+        matches!(self, Self::Name(name) if container.name.as_ref() == Some(name))
+    }
+}
+
 impl FromStr for TargetSpec {
     type Err = UsageError;
 

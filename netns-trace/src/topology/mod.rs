@@ -7,6 +7,7 @@ mod error;
 mod gateway;
 mod link;
 pub(crate) mod netlink;
+pub(crate) mod news;
 mod path;
 mod peer;
 

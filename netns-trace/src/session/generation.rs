@@ -1,0 +1,293 @@
+//! One generation of a capture's taps: they are attached together, share one set of maps, and end
+//! together.
+//!
+//! A capture that does not follow its targets has one. One that does starts another whenever a target
+//! comes back: a new namespace has new interfaces, and its records come through a ring of its own,
+//! which nobody has to read before it is known whose they are.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+use anyhow::{Context as _, Result, bail};
+use netns_trace_ebpf::RecordHeader;
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{
+    CaptureConfig, IDLE_GAP,
+    hold::{Hold, Verdict},
+    meter::Meter,
+    plan::{Plan, PlannedTap},
+    taken::{Taken, Written},
+    taps::Taps,
+};
+use crate::{
+    capture::monotonic_ns,
+    latency::Report,
+    probe::{Hook, Probe, ProbeMaps, ProbeOptions},
+};
+
+/// Most records taken from a ring before signals and timers get their turn.
+const BATCH: usize = 1024;
+
+/// Taps that see packets, whose records nobody reads yet.
+pub(super) struct Attached {
+    probe: Probe,
+    maps: ProbeMaps,
+    taps: Taps,
+    /// Taps that come up behind.
+    rest: Vec<PlannedTap>,
+    tellers: Vec<(u32, Hook)>,
+    holds: bool,
+}
+
+impl Attached {
+    /// Loads and attaches the taps that a plan starts with.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refuses, or an interface that is gone. Nothing stays attached then.
+    pub(super) fn attach(plan: &Plan, config: &CaptureConfig) -> Result<Self> {
+        let mut probe = Probe::new(ProbeOptions {
+            ring_bytes: config.ring_bytes,
+            taps: plan.taps.len() as u32,
+            segments: plan.ways.segments().len() as u32,
+            pairs: plan.ways.pairs(plan.taps.len() as u32 * 2),
+            verbose: config.verbose,
+        })?;
+        let mut taps = Taps::new();
+        let mut maps = None;
+        for tap in plan.taps.iter().filter(|tap| tap.is_first()) {
+            taps.bring_up(&mut probe, tap, config.attach)?;
+            if maps.is_none() {
+                maps = Some(probe.take_maps()?);
+            }
+        }
+        let Some(maps) = maps else {
+            bail!("there is nothing to capture")
+        };
+        let rest = plan.taps.iter().filter(|tap| !tap.is_first());
+        Ok(Self {
+            probe,
+            maps,
+            taps,
+            rest: rest.cloned().collect(),
+            tellers: plan.tellers(),
+            holds: plan.holds,
+        })
+    }
+}
+
+/// What became of a generation's taps.
+pub(super) struct Looked {
+    /// Targets of which no interface is left, by their namespaces' inodes.
+    pub(super) lost: Vec<u64>,
+    /// No written tap is left, or none of the targets', without whose word shared taps have nothing to
+    /// write.
+    pub(super) is_over: bool,
+}
+
+/// A generation whose records are read.
+pub(super) struct Generation {
+    maps: ProbeMaps,
+    taps: Taps,
+    ready: AsyncFd<OwnedFd>,
+    hold: Option<Hold>,
+    /// Hooks whose word on a packet the held records wait for.
+    tellers: Vec<(u32, Hook)>,
+    meter: Meter,
+    all_up: bool,
+    written: Written,
+    /// The targets' own taps, with the inodes of their namespaces.
+    inside: Vec<(u32, u64)>,
+}
+
+impl Generation {
+    /// Reads what was attached from now on, and brings up the rest behind. No namespace is held open
+    /// afterwards but by the thread that does that.
+    ///
+    /// # Errors
+    ///
+    /// The ring cannot be waited for, or there is no thread.
+    pub(super) fn new(
+        attached: Attached,
+        plan: &Plan,
+        written: Written,
+        config: &CaptureConfig,
+    ) -> Result<Self> {
+        let mut taps = attached.taps;
+        taps.bring_up_behind(attached.probe, attached.rest, config.attach)?;
+        Ok(Self {
+            ready: readable(attached.maps.ring.as_fd()).context("cannot wait for the ring")?,
+            maps: attached.maps,
+            taps,
+            hold: attached.holds.then(Hold::default),
+            tellers: attached.tellers,
+            meter: Meter::new(plan, IDLE_GAP.as_nanos() as u64),
+            all_up: false,
+            written,
+            inside: plan.inside(),
+        })
+    }
+
+    /// What becomes readable when records come.
+    pub(super) fn ready(&self) -> &AsyncFd<OwnedFd> {
+        &self.ready
+    }
+
+    /// Takes a batch of records; says whether the ring was emptied.
+    pub(super) fn read(&mut self, taken: &mut Taken<'_>, unbuffered: bool) -> bool {
+        for _ in 0..BATCH {
+            if !self.take_one(taken) {
+                self.release_held(taken);
+                return true;
+            }
+            if taken.output.is_full() || unbuffered {
+                taken.flush();
+            }
+            if taken.is_over() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Takes the next record, if there is one.
+    fn take_one(&mut self, taken: &mut Taken<'_>) -> bool {
+        let Some(bytes) = self.maps.ring.take() else {
+            return false;
+        };
+        match RecordHeader::split(&bytes) {
+            Ok((header, data)) => {
+                let written = &self.written;
+                let take = |header: &RecordHeader, data: &[u8], verdict| {
+                    taken.take(written, header, data, verdict);
+                };
+                match &mut self.hold {
+                    Some(hold) => hold.push(header, data, take),
+                    None => taken.take(written, &header, data, Verdict::Wanted),
+                }
+            }
+            Err(why) => log::error!("{why}: the kernel side and this program do not fit"),
+        }
+        true
+    }
+
+    /// Decides what has waited too long, also when nothing new comes.
+    fn release_held(&mut self, taken: &mut Taken<'_>) {
+        let Some(hold) = &mut self.hold else { return };
+        if hold.is_empty() {
+            return;
+        }
+        let Ok(now) = monotonic_ns() else { return };
+        hold.release(now, &mut |header, data, verdict| {
+            taken.take(&self.written, header, data, verdict);
+        });
+    }
+
+    /// Looks after taps: takes in those that came up, and says which are gone.
+    pub(super) fn look_after(&mut self) -> Result<Looked> {
+        if !self.all_up && self.taps.is_complete() {
+            self.all_up = true;
+            self.meter.mark(&self.maps)?;
+        }
+        self.taps.take_in();
+        let mut lost = Vec::new();
+        for number in self.taps.take_gone() {
+            if let Some(tap) = self.written.taps.iter().find(|tap| tap.number == number) {
+                eprintln!("netns-trace: {} is gone", tap.label);
+            }
+            let inside = self.inside.iter().find(|(tap, _)| *tap == number);
+            lost.extend(inside.map(|(_, inode)| *inode));
+        }
+        let is_up = |number| self.taps.has(number);
+        let is_left = |inode| {
+            let mut taps = self.inside.iter().filter(|(_, other)| *other == inode);
+            taps.any(|(tap, _)| is_up(*tap))
+        };
+        lost.retain(|inode| !is_left(*inode));
+        let written = self.written.taps.iter().any(|tap| is_up(tap.number));
+        let told = self.hold.is_none() || self.tellers.iter().any(|(tap, _)| is_up(*tap));
+        Ok(Looked {
+            lost,
+            is_over: !(written && told),
+        })
+    }
+
+    /// Prints what the kernel side has logged.
+    pub(super) fn flush_log(&mut self) {
+        if let Some(log) = &mut self.maps.log {
+            log.flush();
+        }
+    }
+
+    /// Takes over the counts so far.
+    pub(super) fn read_counts(&self, taken: &mut Taken<'_>) -> Result<()> {
+        taken.read_counts(&self.written, &self.maps)
+    }
+
+    /// Lets no more packets in: what the taps see from now on is discarded.
+    pub(super) fn close(&mut self) -> Result<()> {
+        Ok(self.maps.end()?)
+    }
+
+    /// Takes what is still in the ring, detaches, counts; and reports the times, where any were
+    /// recorded.
+    ///
+    /// # Errors
+    ///
+    /// The maps cannot be read; all else is done.
+    pub(super) fn end(mut self, taken: &mut Taken<'_>) -> Result<Option<Report>> {
+        let closed = self.close();
+        if !taken.is_complete() {
+            self.drain(taken);
+        }
+        self.taps.bring_down();
+        self.drain(taken);
+        closed?;
+        let untold = self.has_untold_losses()?;
+        if let Some(hold) = &mut self.hold {
+            if untold {
+                hold.note_loss(u64::MAX);
+            }
+            hold.release(u64::MAX, &mut |header, data, verdict| {
+                taken.take(&self.written, header, data, verdict);
+            });
+        }
+        taken.flush();
+        self.read_counts(taken)?;
+        self.flush_log();
+        if self.meter.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.meter.report(&self.maps)?))
+    }
+
+    /// Takes all that is in the ring. What comes after the count, or cannot be written any more, is
+    /// counted.
+    fn drain(&mut self, taken: &mut Taken<'_>) {
+        while self.take_one(taken) {
+            if taken.output.is_full() {
+                taken.flush();
+            }
+        }
+    }
+
+    /// Whether a word on a packet was lost that no later record has told of.
+    fn has_untold_losses(&self) -> Result<bool> {
+        for (tap, hook) in &self.tellers {
+            if self.maps.counters(*tap, *hook)?.pending_drops > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Waits for a descriptor that its owner keeps using.
+pub(super) fn readable(fd: BorrowedFd<'_>) -> io::Result<AsyncFd<OwnedFd>> {
+    let own = fd.try_clone_to_owned()?;
+    // SAFETY: an `OwnedFd` keeps its descriptor open and the same for as long as it lives.
+    unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) }.map_err(io::Error::from)
+}
