@@ -53,7 +53,7 @@ fn a_name_that_is_not_there_is_told_with_its_neighbours() {
     );
     let error = refusal(&test.name);
     assert!(
-        error.contains("does not look up container names"),
+        error.contains("there is no container, pod or namespace"),
         "{error}"
     );
     assert!(

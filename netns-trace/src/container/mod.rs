@@ -5,11 +5,22 @@
 //! is down, absent, slow or talks rubbish costs its names and a note, nothing else. This module knows
 //! processes and runtimes; it does not know interfaces, targets or packets.
 
+mod api;
+mod ask;
 mod cgroup;
+mod docker;
+mod files;
+mod oci;
+mod podman;
+mod sources;
+mod told;
 
 use std::{fmt, path::PathBuf};
 
-pub use self::cgroup::of_process;
+pub use self::{
+    cgroup::of_process,
+    sources::{Source, Sources},
+};
 
 /// What runs a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -133,25 +144,25 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Looks for containers: what the kernel shows, and the names that runtimes tell. Takes a second or
-    /// two at most, however the runtimes behave.
+    /// Looks for containers: what the kernel shows, and the names that runtimes tell at the usual
+    /// places. Takes a second and a half at most, however the runtimes behave.
     #[must_use]
     pub fn find() -> Self {
-        let list = cgroup::all()
-            .into_iter()
-            .map(|(key, pid)| Container {
-                key,
-                name: None,
-                pod: None,
-                state: State::Unknown,
-                pid: Some(pid),
-                network: Network::Unknown,
-                netns: None,
-            })
+        Self::find_at(sources::usual())
+    }
+
+    /// As [`Containers::find`], at other places.
+    #[must_use]
+    pub fn find_at(sources: &Sources) -> Self {
+        let mut answers = ask::all(sources);
+        let notes = answers
+            .iter_mut()
+            .flat_map(|answer| std::mem::take(&mut answer.notes))
             .collect();
+        // After the answers: what the kernel shows is newer, and decides.
         Self {
-            list,
-            notes: Vec::new(),
+            list: told::merge(cgroup::all(), answers),
+            notes,
         }
     }
 
