@@ -10,8 +10,8 @@ use std::{
 };
 
 use bollard::{
-    API_DEFAULT_VERSION, BollardRequest, Docker, errors::Error, models::ContainerSummary,
-    query_parameters::ListContainersOptionsBuilder,
+    API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, errors::Error,
+    models::ContainerSummary, query_parameters::ListContainersOptionsBuilder,
 };
 use hyper::{Response, body::Incoming, header};
 use hyper_util::rt::TokioIo;
@@ -30,6 +30,12 @@ use super::{
 pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest answer. Docker takes about 1.5 kB for a container, and much more with many labels.
 const MOST_ANSWER: usize = 64 << 20;
+/// What all Podman since 3.0 speak. To ask for its version costs a quarter of a second, in which it starts
+/// other programs.
+const PODMAN_VERSION: &ClientVersion = &ClientVersion {
+    major_version: 1,
+    minor_version: 40,
+};
 
 /// Why a socket tells nothing.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +54,7 @@ pub(super) fn list(runtime: Runtime, socket: &Path) -> Result<Vec<Told>, Silence
         .build()
         .map_err(|error| Silence::Because(format!("cannot ask {socket:?}: {error}")))?;
     let answer = asking.block_on(async {
-        tokio::time::timeout(PATIENCE, ask(socket))
+        tokio::time::timeout(PATIENCE, ask(runtime, socket))
             .await
             .unwrap_or(Err(Error::RequestTimeoutError))
     });
@@ -63,14 +69,14 @@ pub(super) fn list(runtime: Runtime, socket: &Path) -> Result<Vec<Told>, Silence
         }
         _ => Silence::Because(format!(
             "{socket:?} does not answer as a runtime does: {}",
-            short(&error.to_string())
+            short(&root_cause(&error))
         )),
     })?;
     let told = list.into_iter().take(MOST_TOLD);
     Ok(told.filter_map(|one| container(runtime, one)).collect())
 }
 
-async fn ask(socket: &Path) -> Result<Vec<ContainerSummary>, Error> {
+async fn ask(runtime: Runtime, socket: &Path) -> Result<Vec<ContainerSummary>, Error> {
     // Before all else: bollard wraps what goes wrong here too deep to be told apart.
     drop(UnixStream::connect(socket).await?);
     let path = socket.to_owned();
@@ -78,17 +84,22 @@ async fn ask(socket: &Path) -> Result<Vec<ContainerSummary>, Error> {
         let path = path.clone();
         async move { send(&path, request).await }
     };
-    let seconds = PATIENCE.as_secs();
-    Docker::connect_with_custom_transport(
+    let is_podman = runtime == Runtime::Podman;
+    let mut engine = Docker::connect_with_custom_transport(
         transport,
         Some("http://localhost"),
-        seconds,
-        API_DEFAULT_VERSION,
-    )?
-    .negotiate_version()
-    .await?
-    .list_containers(Some(ListContainersOptionsBuilder::new().all(true).build()))
-    .await
+        PATIENCE.as_secs(),
+        if is_podman {
+            PODMAN_VERSION
+        } else {
+            API_DEFAULT_VERSION
+        },
+    )?;
+    if !is_podman {
+        engine = engine.negotiate_version().await?;
+    }
+    let all = ListContainersOptionsBuilder::new().all(true).build();
+    engine.list_containers(Some(all)).await
 }
 
 /// Sends one request over a connection of its own.
@@ -137,6 +148,15 @@ fn io_cause(error: &Error) -> Option<io::ErrorKind> {
         cause = error.source();
     }
     None
+}
+
+/// What went wrong in the end: what is around it says less.
+fn root_cause(error: &Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// What a stranger may have written, fit for one line.

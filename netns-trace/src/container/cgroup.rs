@@ -289,4 +289,4 @@ pub(super) fn is_id(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

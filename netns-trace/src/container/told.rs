@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Container, ContainerKey, Network, Pod, Runtime, State, cgroup::Shown};
+use super::{Container, ContainerKey, Network, Pod, Runtime, State, cgroup::Shown, files};
 
 /// Most containers that one runtime may tell of.
 pub(super) const MOST_TOLD: usize = 20_000;
@@ -100,7 +100,12 @@ pub(super) fn merge(shown: BTreeMap<ContainerKey, Shown>, answers: Vec<Answer>) 
             .is_err()
     });
     list.extend(rest);
-    network_by_namespace(&mut list);
+    let inodes: Vec<Option<u64>> = list
+        .iter()
+        .map(|container| inode_of(container.pid?))
+        .collect();
+    network_by_namespace(&mut list, &inodes);
+    path_by_namespace(&mut list, &inodes);
     list
 }
 
@@ -152,12 +157,8 @@ fn without_process(told: Told) -> Container {
 }
 
 /// What no runtime said, the namespaces say.
-fn network_by_namespace(list: &mut [Container]) {
+fn network_by_namespace(list: &mut [Container], inodes: &[Option<u64>]) {
     let host = crate::netns::NetNs::host().map(|ns| ns.inode()).ok();
-    let inodes: Vec<Option<u64>> = list
-        .iter()
-        .map(|container| inode_of(container.pid?))
-        .collect();
     let mut owners: HashMap<u64, usize> = HashMap::new();
     for (at, inode) in inodes.iter().enumerate() {
         let Some(inode) = inode else { continue };
@@ -186,8 +187,38 @@ fn network_by_namespace(list: &mut [Container]) {
     }
 }
 
+/// Where runtimes keep names for namespaces, and how those names begin.
+const NAMES: [(&str, &str); 3] = [
+    ("/run/docker/netns", ""),
+    ("/run/netns", "netns-"), // Podman
+    ("/run/netns", "cni-"),
+];
+
+/// The runtimes' own names for namespaces, where none was told.
+fn path_by_namespace(list: &mut [Container], inodes: &[Option<u64>]) {
+    let mut paths: HashMap<u64, PathBuf> = HashMap::new();
+    for (dir, prefix) in NAMES {
+        for name in files::names(Path::new(dir)) {
+            let path = Path::new(dir).join(&name);
+            if name.starts_with(prefix)
+                && let Ok(meta) = fs::metadata(&path)
+            {
+                paths.insert(meta.ino(), path);
+            }
+        }
+    }
+    for (container, inode) in list.iter_mut().zip(inodes) {
+        if container.netns.is_none() {
+            container.netns = inode.and_then(|inode| paths.get(&inode).cloned());
+        }
+    }
+}
+
 /// The inode of a process's network namespace.
-pub(super) fn inode_of(pid: u32) -> Option<u64> {
+fn inode_of(pid: u32) -> Option<u64> {
     let path = format!("/proc/{pid}/ns/net");
     fs::metadata(Path::new(&path)).map(|meta| meta.ino()).ok()
 }
+
+#[cfg(test)]
+mod tests;

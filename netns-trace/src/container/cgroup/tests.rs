@@ -2,6 +2,20 @@
 
 use super::*;
 
+/// A container of one process, with no cgroup of its own.
+pub(in super::super) fn shown(key: ContainerKey, user: Option<u32>, pid: u32) -> Shown {
+    Shown {
+        place: Place {
+            key,
+            user,
+            path: "/no/such/cgroup".to_owned(),
+            is_freezer: false,
+        },
+        pid,
+        started: None,
+    }
+}
+
 fn id() -> String {
     "0123456789abcdef".repeat(4)
 }
