@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use super::{ContainerKey, Runtime, files, sources};
+use super::{ContainerKey, Runtime, files, rootless, sources};
 
 /// Longest table of a process's cgroups that is read.
 const MOST_TABLE: usize = 64 * 1024;
@@ -16,7 +16,10 @@ const MOST_TABLE: usize = 64 * 1024;
 /// have ended.
 #[must_use]
 pub fn of_process(pid: u32) -> Option<ContainerKey> {
-    Some(place_of(pid)?.key)
+    match place_of(pid) {
+        Some(place) => Some(place.key),
+        None => rootless::of_process(pid),
+    }
 }
 
 /// Where in the tree of cgroups a container is.
@@ -30,6 +33,18 @@ pub(super) struct Place {
     is_freezer: bool,
 }
 
+impl Place {
+    /// Of a container that shares its user's cgroup.
+    pub(super) fn without_cgroup(key: ContainerKey, user: u32) -> Self {
+        Self {
+            key,
+            user: Some(user),
+            path: String::new(),
+            is_freezer: false,
+        }
+    }
+}
+
 /// What the kernel shows of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shown {
@@ -40,9 +55,20 @@ pub(super) struct Shown {
 }
 
 impl Shown {
+    pub(super) fn new(place: Place, pid: u32) -> Self {
+        Self {
+            place,
+            pid,
+            started: None,
+        }
+    }
+
     /// Whether its processes are frozen.
     pub(super) fn is_frozen(&self) -> bool {
         let path = self.place.path.trim_start_matches('/');
+        if path.is_empty() {
+            return false;
+        }
         let root = Path::new("/sys/fs/cgroup");
         let says = |path: &Path, what: &str| {
             files::read(path, MOST_TABLE).is_ok_and(|text| {
@@ -69,6 +95,7 @@ pub(super) fn all() -> BTreeMap<ContainerKey, Shown> {
             add(&mut found, pid, place, crate::netns::start_time);
         }
     }
+    rootless::add_all(&mut found);
     found
 }
 
@@ -80,12 +107,7 @@ fn add(
     started: impl Fn(u32) -> Option<u64>,
 ) {
     let Some(before) = found.get_mut(&place.key) else {
-        let shown = Shown {
-            pid,
-            started: None,
-            place,
-        };
-        found.insert(shown.place.key.clone(), shown);
+        found.insert(place.key.clone(), Shown::new(place, pid));
         return;
     };
     // Most containers have one process, whose start nobody needs to know.
@@ -163,8 +185,10 @@ fn of_path(
         }
         let outermost = found.is_none();
         let Some(key) = named(&parts, at).or_else(|| {
-            // What is in a container does not run in this machine's containerd.
-            outermost.then(|| task(&parts, at, tasks)).flatten()
+            // What is in a container, or a user's, does not run in this machine's containerd.
+            (outermost && user.is_none())
+                .then(|| task(&parts, at, tasks))
+                .flatten()
         }) else {
             continue;
         };
@@ -215,8 +239,8 @@ fn named(parts: &[&str], at: usize) -> Option<ContainerKey> {
     is_pod.then(|| key(Runtime::Cri, part))
 }
 
-/// A container by a task of containerd's: `/NAMESPACE/ID` as `ctr` has it, `nerdctl-ID.scope`, and an id
-/// below a parent that a user chose.
+/// A container by a task of containerd's: `/NAMESPACE/ID` as `ctr` has it, below any parent;
+/// `nerdctl-ID.scope`; and an id alone.
 fn task(
     parts: &[&str],
     at: usize,
@@ -228,8 +252,8 @@ fn task(
     let id = nerdctl.unwrap_or(part);
     let namespace = if is_id(id) {
         tasks(None, id)
-    } else if at == 1 {
-        tasks(Some(parts[0]), id)
+    } else if at > 0 {
+        tasks(Some(parts[at - 1]), id)
     } else {
         None
     };

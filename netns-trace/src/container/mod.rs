@@ -12,6 +12,7 @@ mod docker;
 mod files;
 mod oci;
 mod podman;
+mod rootless;
 mod sources;
 mod told;
 

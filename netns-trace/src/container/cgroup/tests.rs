@@ -4,16 +4,13 @@ use super::*;
 
 /// A container of one process, with no cgroup of its own.
 pub(in super::super) fn shown(key: ContainerKey, user: Option<u32>, pid: u32) -> Shown {
-    Shown {
-        place: Place {
-            key,
-            user,
-            path: "/no/such/cgroup".to_owned(),
-            is_freezer: false,
-        },
-        pid,
-        started: None,
-    }
+    let place = Place {
+        key,
+        user,
+        path: "/no/such/cgroup".to_owned(),
+        is_freezer: false,
+    };
+    Shown::new(place, pid)
 }
 
 fn id() -> String {
@@ -122,7 +119,9 @@ fn a_task_of_containerds_is_believed_where_containerd_has_it() {
     assert_eq!(of("/default/web"), ctr("default/web".into()));
     assert_eq!(of("/default/web/child"), ctr("default/web".into()));
     assert_eq!(of("/other/web"), None);
-    assert_eq!(of("/a/default/web"), None);
+    assert_eq!(of("/a/default/web"), ctr("default/web".into()));
+    assert_eq!(of("/user.slice/user-7.slice/default/web"), None);
+    assert_eq!(of("/default"), None);
     assert_eq!(
         of("/system.slice/nerdctl-ID.scope"),
         ctr(format!("shop/{id}"))
