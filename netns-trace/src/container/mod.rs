@@ -55,8 +55,9 @@ impl fmt::Display for Runtime {
 pub struct ContainerKey {
     /// What runs it.
     pub runtime: Runtime,
-    /// Its whole id, as the runtime gave it: 64 hexadecimal digits with Docker and Podman, any name
-    /// with `ctr`. Not safe to print.
+    /// Its whole id, as the runtime gave it: 64 hexadecimal digits, but with containerd
+    /// `NAMESPACE/ID`, in which the id may be any name. A container in a container has that one's
+    /// before its own, `OUTER/INNER`. Not safe to print.
     pub id: String,
 }
 
@@ -131,10 +132,16 @@ impl Container {
         let label = match (&self.pod, &self.name) {
             (Some(pod), _) => format!("{}/{}", pod.namespace, pod.name),
             (None, Some(name)) => name.clone(),
-            (None, None) => self.key.id.chars().take(12).collect(),
+            (None, None) => short(&self.key.id),
         };
         label.escape_debug().to_string()
     }
+}
+
+/// The first twelve letters of each part of an id.
+fn short(id: &str) -> String {
+    let parts = id.split('/').map(|part| part.chars().take(12).collect());
+    parts.collect::<Vec<String>>().join("/")
 }
 
 /// All containers that could be found at one moment.
@@ -161,19 +168,17 @@ impl Containers {
             .flat_map(|answer| std::mem::take(&mut answer.notes))
             .collect();
         // After the answers: what the kernel shows is newer, and decides.
-        Self {
-            list: told::merge(cgroup::all(), answers),
-            notes,
-        }
+        Self::of(told::merge(cgroup::all(), answers), notes)
     }
 
-    /// As [`Containers::find`], for tests of what is built on it.
+    /// These containers, for tests of what is built on them.
     #[must_use]
-    pub fn of(list: Vec<Container>, notes: Vec<String>) -> Self {
+    pub fn of(mut list: Vec<Container>, notes: Vec<String>) -> Self {
+        list.sort_by(|a, b| a.key.cmp(&b.key));
         Self { list, notes }
     }
 
-    /// Each container once.
+    /// Each container once, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Container> {
         self.list.iter()
     }
@@ -181,7 +186,8 @@ impl Containers {
     /// The container that is known by `key`.
     #[must_use]
     pub fn get(&self, key: &ContainerKey) -> Option<&Container> {
-        self.list.iter().find(|container| &container.key == key)
+        let at = self.list.binary_search_by(|one| one.key.cmp(key)).ok()?;
+        self.list.get(at)
     }
 
     /// What could not be asked, in sentences for people, such as "docker: no answer from

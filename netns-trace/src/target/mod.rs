@@ -4,6 +4,7 @@
 
 mod error;
 mod members;
+mod named;
 mod names;
 mod near;
 mod resolve;

@@ -191,19 +191,28 @@ pub(super) fn none(runtime: Option<Runtime>, name: &str, containers: &Containers
     let of_containers = containers
         .iter()
         .filter(|container| runtime.is_none_or(|runtime| runtime == container.key.runtime))
-        .flat_map(|container| {
-            let told = form(container, containers);
-            let pod = container.pod.as_ref().map(|pod| pod.name.as_str());
-            let name = container.name.as_deref().filter(|_| pod.is_none());
-            name.or(pod).map(|name| (name, told))
+        .filter_map(|container| {
+            let name = match &container.pod {
+                Some(pod) => Some(pod.name.as_str()),
+                None => container.name.as_deref(),
+            };
+            Some((name?, container))
         });
     let last = name.rsplit('/').next().unwrap_or(name);
-    let netns = netns::names();
-    let of_netns = netns
-        .iter()
-        .filter(|_| runtime.is_none())
-        .map(|name| (name.as_str(), format!("netns:{}", name.escape_debug())));
-    meant.extend(near(last, of_containers.chain(of_netns)));
+    meant.extend(
+        near(last, of_containers)
+            .into_iter()
+            .map(|near| form(near, containers)),
+    );
+    if runtime.is_none() {
+        let netns = netns::names();
+        let near = near(name, netns.iter().map(|name| (name.as_str(), name)));
+        meant.extend(
+            near.iter()
+                .map(|name| format!("netns:{}", name.escape_debug())),
+        );
+    }
+    meant.dedup();
     let mut hint = if meant.is_empty() {
         String::new()
     } else {

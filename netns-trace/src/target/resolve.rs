@@ -5,16 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    TargetError, TargetSpec, members,
-    names::{self, Fit},
-    near::near,
-};
+use super::{TargetError, TargetSpec, members, named::named_container, near::near};
 use crate::{
     container::{self, Container, Containers, Runtime},
-    netns::{
-        self, Candidates, NETNS_DIRS, NetNs, NetNsError, label_of, named, names as netns_names,
-    },
+    netns::{Candidates, NETNS_DIRS, NetNs, label_of, named, names},
 };
 
 /// A namespace that the user asked for.
@@ -100,16 +94,24 @@ impl Resolver {
     /// A process in a container is called after it.
     fn process(&self, spec: &TargetSpec, pid: u32) -> Result<Target, TargetError> {
         let ns = NetNs::of_process(pid)?;
-        let in_container = !ns.is_host() && container::of_process(pid).is_some();
+        let key = container::of_process(pid).filter(|_| !ns.is_host());
+        let mut notes = Vec::new();
+        let label = match key {
+            Some(key) => {
+                let containers = self.containers();
+                let is_named = |one: &Container| one.name.is_some() || one.pod.is_some();
+                if !containers.get(&key).is_some_and(is_named) {
+                    notes.extend(containers.notes().iter().cloned());
+                }
+                label(&ns, containers)
+            }
+            None => label_of(&ns),
+        };
         Ok(Target {
-            label: if in_container {
-                label(&ns, self.containers())
-            } else {
-                label_of(&ns)
-            },
             spec: spec.clone(),
+            label,
             ns,
-            notes: Vec::new(),
+            notes,
         })
     }
 
@@ -215,117 +217,6 @@ pub fn label(ns: &NetNs, containers: &Containers) -> String {
     label_of(ns)
 }
 
-fn named_container(
-    spec: &TargetSpec,
-    runtime: Option<Runtime>,
-    name: &str,
-    containers: &Containers,
-) -> Result<Target, TargetError> {
-    let meant = names::find(runtime, name, containers, &members::inode)?;
-    let netns = match runtime {
-        None if netns::is_name(name) => named(name),
-        _ => None,
-    };
-    let (meant, path) = match (meant, netns) {
-        (None, None) => return Err(names::none(runtime, name, containers)),
-        (Some(meant), None) => (meant, None),
-        (None, Some(path)) => return named_netns(spec, name, &path, Vec::new()),
-        // A whole name comes before the beginning of an id, and what is there before what is not.
-        (Some(meant), Some(path)) if meant.fit == Fit::Prefix => {
-            let note = format!(
-                "{}'s id begins with this name, too",
-                names::spoken(meant.container)
-            );
-            return named_netns(spec, name, &path, vec![note]);
-        }
-        (Some(meant), Some(path)) if members::inode(meant.container).is_none() => {
-            let note = format!(
-                "{} has this name, too, and is not running",
-                names::spoken(meant.container)
-            );
-            return named_netns(spec, name, &path, vec![note]);
-        }
-        (Some(meant), Some(path)) => (meant, Some(path)),
-    };
-    let container = meant.container;
-    let ns = open(container)?;
-    // A stale name means nothing.
-    if let Some(path) = path
-        && NetNs::open_plain(&path).is_ok_and(|other| !other.is_same(&ns))
-    {
-        return Err(names::ambiguous(name, &[container], Some(name), containers));
-    }
-    let mut notes = Vec::new();
-    if meant.fit == Fit::Prefix && container.name.is_some() {
-        notes.push(format!(
-            "{} is {}",
-            name.escape_debug(),
-            names::spoken(container)
-        ));
-    }
-    for stopped in meant.stopped.iter().take(3) {
-        notes.push(format!("{} is not running", names::spoken(stopped)));
-    }
-    notes.extend(members::notes(container, &ns, containers));
-    Ok(Target {
-        spec: spec.clone(),
-        label: if ns.is_host() {
-            "host".to_owned()
-        } else {
-            container.label()
-        },
-        ns,
-        notes,
-    })
-}
-
-fn named_netns(
-    spec: &TargetSpec,
-    name: &str,
-    path: &Path,
-    notes: Vec<String>,
-) -> Result<Target, TargetError> {
-    let ns = NetNs::open(path)?;
-    Ok(Target {
-        spec: spec.clone(),
-        label: if ns.is_host() {
-            "host".to_owned()
-        } else {
-            name.escape_debug().to_string()
-        },
-        ns,
-        notes,
-    })
-}
-
-/// Opens a container's namespace, and makes sure that it is still that container's.
-fn open(container: &Container) -> Result<NetNs, TargetError> {
-    let spoken = || names::spoken(container);
-    let Some(pid) = container.pid else {
-        // A sandbox may be there before its first process.
-        return match &container.netns {
-            Some(path) => NetNs::open(path).map_err(|_| TargetError::Stopped {
-                container: spoken(),
-            }),
-            None => Err(TargetError::Stopped {
-                container: spoken(),
-            }),
-        };
-    };
-    let restarting = || TargetError::Restarting {
-        container: spoken(),
-    };
-    match NetNs::of_process(pid) {
-        // The process that was opened may have had the pid only since the container ended.
-        Ok(_) if container::of_process(pid).as_ref() != Some(&container.key) => Err(restarting()),
-        Ok(ns) => Ok(ns),
-        Err(why) if why.is_gone() || matches!(why, NetNsError::ProcessChanged { .. }) => {
-            Err(restarting())
-        }
-        Err(why) => Err(why.into()),
-    }
-}
-
 fn label_from_path(path: &Path, ns: &NetNs) -> String {
     match path.file_name() {
         Some(name) if is_in_netns_dir(path) => name.to_string_lossy().escape_debug().to_string(),
@@ -380,8 +271,9 @@ fn denied_hint(denied: bool) -> &'static str {
 
 fn no_such_name(name: &str) -> TargetError {
     let quoted = |name: &str| format!("netns:{}", name.escape_debug());
-    let names = netns_names();
-    let near = near(name, names.iter().map(|name| (name.as_str(), quoted(name))));
+    let names = names();
+    let near = near(name, names.iter().map(|name| (name.as_str(), name)));
+    let near: Vec<String> = near.into_iter().map(|name| quoted(name)).collect();
     let hint = if !near.is_empty() {
         format!("; did you mean {}?", near.join(" or "))
     } else if names.is_empty() {
