@@ -55,10 +55,11 @@ pub(super) fn name(text: &str) -> Option<String> {
     (!text.is_empty() && text.len() <= MOST_NAME).then(|| text.to_owned())
 }
 
-/// As Docker's `NetworkMode` says; Podman's is empty.
+/// As Docker's `NetworkMode` says. Podman's is empty up to 4.x, and may be a namespace's path.
 pub(super) fn network(mode: &str) -> Network {
     match mode {
         "" => Network::Unknown,
+        mode if mode.starts_with("ns:") => Network::Unknown,
         "none" => Network::None,
         "host" => Network::Host,
         mode => match mode.strip_prefix("container:") {

@@ -97,6 +97,7 @@ fn what_nobody_says_of_a_network_the_namespace_says() {
 fn modes_of_docker_are_read() {
     for (mode, network) in [
         ("", Network::Unknown),
+        ("ns:/run/netns/x", Network::Unknown),
         ("default", Network::Own),
         ("bridge", Network::Own),
         ("my-net", Network::Own),
