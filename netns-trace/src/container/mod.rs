@@ -114,8 +114,8 @@ pub struct Container {
     pub pod: Option<Pod>,
     /// What it does.
     pub state: State,
-    /// Its first process, as this machine numbers it; `None` when it has none. May have ended since:
-    /// check by [`of_process`] that it is still this container's.
+    /// Its first process, as this machine numbers it; `None` when it has none, or none yet that is in
+    /// the container's own namespaces. May have ended since: check by [`of_process`] that it is still this container's.
     pub pid: Option<u32>,
     /// Whose network it uses.
     pub network: Network,

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::netns::NetNs;
+
 use super::{Container, ContainerKey, Network, Pod, Runtime, State, cgroup::Shown, files};
 
 /// Most containers that one runtime may tell of.
@@ -101,11 +103,19 @@ pub(super) fn merge(shown: BTreeMap<ContainerKey, Shown>, answers: Vec<Answer>) 
             .is_err()
     });
     list.extend(rest);
-    let inodes: Vec<Option<u64>> = list
+    let mut inodes: Vec<Option<u64>> = list
         .iter()
         .map(|container| inode_of(container.pid?))
         .collect();
-    network_by_namespace(&mut list, &inodes);
+    let host = NetNs::host().map(|ns| ns.inode()).ok();
+    for (container, inode) in list.iter_mut().zip(&mut inodes) {
+        if inode.is_some() && *inode == host && is_being_made(container, is_oci_runtime) {
+            container.pid = None;
+            container.state = State::Unknown;
+            *inode = None;
+        }
+    }
+    network_by_namespace(&mut list, &inodes, host);
     path_by_namespace(&mut list, &inodes);
     list
 }
@@ -157,9 +167,29 @@ fn without_process(told: Told) -> Container {
     }
 }
 
+/// Whether a container with a process in the host's namespace does not belong there: the OCI runtime puts
+/// its process into the container's cgroup first, and into its namespaces after that.
+fn is_being_made(container: &Container, is_oci_runtime: impl Fn(u32) -> bool) -> bool {
+    match container.network {
+        Network::Own | Network::None => true,
+        // The other container may use the host's.
+        Network::Host | Network::Container(_) | Network::Unknown => {
+            container.pid.is_some_and(is_oci_runtime)
+        }
+    }
+}
+
+/// Whether a process still runs the OCI runtime's program, or the copy of it that runc makes of itself.
+fn is_oci_runtime(pid: u32) -> bool {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let name = program.to_string_lossy();
+    ["runc", "crun", "youki"].iter().any(|runtime| {
+        name.ends_with(&format!("/{runtime}")) || name.contains(&format!("memfd:{runtime}"))
+    })
+}
+
 /// What no runtime said, the namespaces say.
-fn network_by_namespace(list: &mut [Container], inodes: &[Option<u64>]) {
-    let host = crate::netns::NetNs::host().map(|ns| ns.inode()).ok();
+fn network_by_namespace(list: &mut [Container], inodes: &[Option<u64>], host: Option<u64>) {
     let mut owners: HashMap<u64, usize> = HashMap::new();
     for (at, inode) in inodes.iter().enumerate() {
         let Some(inode) = inode else { continue };

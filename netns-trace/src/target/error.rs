@@ -52,8 +52,8 @@ pub enum TargetError {
         /// Targets that mean one each.
         candidates: Vec<String>,
     },
-    /// The container ended, or was started anew, while its namespace was being opened, and then again.
-    #[error("{container} ended while its namespace was being opened; try again")]
+    /// The container is being started, or ended while its namespace was being opened.
+    #[error("{container} is starting or ending at this moment: try again")]
     Restarting {
         /// The container, as in "docker container web".
         container: String,

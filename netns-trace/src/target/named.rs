@@ -8,7 +8,7 @@ use super::{
     names::{self, Fit},
 };
 use crate::{
-    container::{self, Container, Containers, Runtime},
+    container::{self, Container, Containers, Network, Runtime, State},
     netns::{self, NetNs, NetNsError, named},
 };
 
@@ -98,36 +98,38 @@ fn named_netns(
 
 /// Opens a container's namespace, and makes sure that it is still that container's.
 fn open(container: &Container) -> Result<NetNs, TargetError> {
-    let spoken = || names::spoken(container);
+    let spoken = names::spoken(container);
     let Some(pid) = container.pid else {
         // A sandbox may be there before its first process.
-        return match &container.netns {
-            Some(path) => NetNs::open(path).map_err(|_| TargetError::Stopped {
-                container: spoken(),
-            }),
-            None => Err(TargetError::Stopped {
-                container: spoken(),
-            }),
+        let path = container.netns.as_deref();
+        return match path.map(NetNs::open) {
+            Some(Ok(ns)) if !ns.is_host() => Ok(ns),
+            _ if container.state == State::Unknown => {
+                Err(TargetError::Restarting { container: spoken })
+            }
+            _ => Err(TargetError::Stopped { container: spoken }),
         };
     };
-    let restarting = || TargetError::Restarting {
-        container: spoken(),
-    };
     match NetNs::of_process(pid) {
-        // The process that was opened may have had the pid only since the container ended.
-        Ok(_) if container::of_process(pid).as_ref() != Some(&container.key) => Err(restarting()),
-        Ok(ns) => Ok(ns),
-        Err(why) if why.is_gone() || matches!(why, NetNsError::ProcessChanged { .. }) => {
-            Err(restarting())
+        Ok(ns) if is_of(&ns, pid, container) => Ok(ns),
+        Err(why) if !(why.is_gone() || matches!(why, NetNsError::ProcessChanged { .. })) => {
+            Err(why.into())
         }
-        Err(why) => Err(why.into()),
+        _ => Err(TargetError::Restarting { container: spoken }),
     }
+}
+
+/// The process that was opened may have had the pid only since the container ended, and one of a
+/// container that is being made is in the host's namespace first.
+fn is_of(ns: &NetNs, pid: u32, container: &Container) -> bool {
+    let has_own = matches!(container.network, Network::Own | Network::None);
+    container::of_process(pid).as_ref() == Some(&container.key) && !(has_own && ns.is_host())
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::Resolver, *};
-    use crate::container::{ContainerKey, Network, State};
+    use crate::container::ContainerKey;
 
     #[test]
     fn a_process_that_is_another_containers_by_now_is_not_taken() {

@@ -74,13 +74,13 @@ fn two_sources_complete_each_other() {
     let mut tasks = Told::new(Runtime::Docker, key('1').id);
     tasks.pid = Some(4711);
     let mut named = told('1', "web");
-    named.network = Network::None;
+    named.network = Network::Container("other".into());
     for order in [[&tasks, &named], [&named, &tasks]] {
         let answers = order.map(|one| answer(None, vec![one.clone()]));
         let list = merge(shown('1', None), answers.into());
         assert_eq!(list.len(), 1);
         assert_eq!(list[0].name.as_deref(), Some("web"));
-        assert_eq!(list[0].network, Network::None);
+        assert_eq!(list[0].network, Network::Container("other".into()));
     }
 }
 
@@ -91,6 +91,30 @@ fn what_nobody_says_of_a_network_the_namespace_says() {
     let is_host = own.is_host();
     let expected = if is_host { Network::Host } else { Network::Own };
     assert_eq!(list[0].network, expected);
+}
+
+#[test]
+fn a_container_that_is_being_made_is_not_in_the_hosts_network() {
+    let with = |network| Container {
+        key: key('1'),
+        name: None,
+        pod: None,
+        state: State::Running,
+        pid: Some(7),
+        network,
+        netns: None,
+    };
+    let (runs, made) = (|_| false, |_| true);
+    for network in [Network::Own, Network::None] {
+        assert!(is_being_made(&with(network.clone()), runs));
+        assert!(is_being_made(&with(network), made));
+    }
+    let other = Network::Container("web".into());
+    for network in [Network::Host, Network::Unknown, other] {
+        assert!(!is_being_made(&with(network.clone()), runs));
+        assert!(is_being_made(&with(network), made));
+    }
+    assert!(!is_oci_runtime(std::process::id()));
 }
 
 #[test]
