@@ -139,6 +139,8 @@ fn of_table(table: &[u8], tasks: &dyn Fn(Option<&str>, &str) -> Option<String>) 
     let table = table.get(..MOST_TABLE).unwrap_or(table);
     let table = String::from_utf8_lossy(table);
     let mut found: Option<Place> = None;
+    // With version 1 there are a dozen lines, and most of them have the same path.
+    let mut without: Vec<&str> = Vec::new();
     for line in table.lines() {
         let mut fields = line.splitn(3, ':');
         let (Some(number), Some(controllers), Some(path)) =
@@ -150,16 +152,19 @@ fn of_table(table: &[u8], tasks: &dyn Fn(Option<&str>, &str) -> Option<String>) 
         // Without a freezer among the controllers the unified tree has it.
         let is_better =
             is_freezer || (number == "0" && !found.as_ref().is_some_and(|p| p.is_freezer));
-        if found.is_some() && !is_better {
+        if (found.is_some() && !is_better) || without.contains(&path) {
             continue;
         }
-        if let Some((key, user)) = of_path(path, tasks) {
-            found = Some(Place {
-                key,
-                user,
-                path: path.to_owned(),
-                is_freezer,
-            });
+        match of_path(path, tasks) {
+            Some((key, user)) => {
+                found = Some(Place {
+                    key,
+                    user,
+                    path: path.to_owned(),
+                    is_freezer,
+                });
+            }
+            None => without.push(path),
         }
     }
     found
