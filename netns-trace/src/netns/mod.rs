@@ -29,6 +29,7 @@ use nix::{
 pub(crate) use self::{
     arrivals::Arrivals,
     find::{is_name, pids, pids_in},
+    process::start_time,
 };
 pub use self::{
     error::NetNsError,

@@ -51,6 +51,12 @@ pub(super) fn stat(pid: u32) -> Result<Stat, NetNsError> {
     })
 }
 
+/// When a process started, as [`ProcessStamp`] has it; `None` when it has ended.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    let stat = stat(pid).ok()?;
+    (!stat.ended).then_some(stat.stamp.start_time)
+}
+
 /// The pid in a path `/proc/PID/ns/net`.
 pub(super) fn of_path(path: &Path) -> Option<u32> {
     let rest = path.to_str()?.strip_prefix("/proc/")?;

@@ -141,6 +141,9 @@ fn measure(
     mut tell: impl FnMut(&str),
 ) -> Result<Overhead> {
     let target = target::resolve(&config.target)?;
+    for note in &target.notes {
+        eprintln!("netns-trace: {note}");
+    }
     let way = way_of(&target, config)?;
     let mut result = Overhead {
         version: 1,

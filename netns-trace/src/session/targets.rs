@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     capture::Format,
-    target::{self, Target, TargetSpec},
+    target::{Resolver, Target, TargetSpec},
     topology::{self, Link, LinkKind, PathMap, Role, TopologyError},
 };
 
@@ -64,8 +64,9 @@ pub(super) fn check_peers(config: &CaptureConfig, targets: usize) -> Result<(), 
 /// error, unless they `may_come` later.
 pub(super) fn find_targets(specs: &[TargetSpec], may_come: bool) -> Result<Vec<Target>> {
     let mut targets: Vec<Target> = Vec::new();
+    let resolver = Resolver::new();
     for spec in specs {
-        let found = match target::resolve_many(std::slice::from_ref(spec)) {
+        let found = match resolver.resolve(spec) {
             Err(why) if may_come && why.is_absent() => Vec::new(),
             found => found?,
         };
