@@ -72,12 +72,19 @@ pub fn diff(a: &Report, b: &Report) -> Difference {
         ("programs", programs),
     ];
     let (label_a, label_b) = labels(a, b);
-    let missing = |label: &str, report: &Report| {
-        let sentences = report.missing.iter();
-        sentences
+    let of_one = |label: &str, report: &Report, other: &Report| {
+        let alone = report
+            .missing
+            .iter()
+            .filter(|why| !other.missing.contains(*why));
+        alone
             .map(|why| format!("{label}: {why}"))
             .collect::<Vec<_>>()
     };
+    let of_both = a.missing.iter().filter(|why| b.missing.contains(*why));
+    let mut missing: Vec<String> = of_both.map(|why| format!("both: {why}")).collect();
+    missing.extend(of_one(&label_a, a, b));
+    missing.extend(of_one(&label_b, b, a));
     Difference {
         version: 1,
         same_namespace: a.inode == b.inode,

@@ -166,6 +166,7 @@ pub fn look(target: &Target, name: Option<&str>) -> Result<Report, NetNsError> {
     report.sysctls.extend(of_interfaces);
     add_processes(&mut report, ns);
     add_resolver(&mut report, target);
+    report.processes.truncate(MOST_PROCESSES);
     if let Some(name) = name {
         match &report.resolver {
             Some(resolver) => {
@@ -314,7 +315,6 @@ fn add_processes(report: &mut Report, ns: &NetNs) {
             .collect();
         report.missing.extend(all.notes().iter().cloned());
     }
-    found.members.truncate(MOST_PROCESSES);
     report.processes = found.members;
 }
 
