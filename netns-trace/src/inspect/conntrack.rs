@@ -118,7 +118,7 @@ fn read(body: &[u8]) -> Option<Connection> {
     const ASSURED: u32 = 4;
     let attributes = body.get(HEADER.len()..)?;
     let get = |kind| attribute(attributes, kind);
-    let number = |kind| get(kind).and_then(|value| be32(value));
+    let number = |kind| get(kind).and_then(be32);
     let (protocol, original) = tuple(get(CTA_TUPLE_ORIG)?)?;
     let (_, reply) = tuple(get(CTA_TUPLE_REPLY)?)?;
     let status = number(CTA_STATUS).unwrap_or(0);

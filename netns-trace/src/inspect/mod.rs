@@ -54,7 +54,7 @@ const MOST_PROCESSES: usize = 1000;
 
 /// Everything about a namespace at one moment. Strings from outside are as they are: they may hold
 /// control characters.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
     /// The version of this form: 1.
     pub version: u32,
@@ -136,20 +136,7 @@ pub fn look(target: &Target, name: Option<&str>) -> Result<Report, NetNsError> {
         inode: ns.inode(),
         host: ns.is_host(),
         names: names_of(ns),
-        containers: Vec::new(),
-        process_count: 0,
-        processes: Vec::new(),
-        interfaces: Vec::new(),
-        routes: Vec::new(),
-        rules: Vec::new(),
-        neighbours: Vec::new(),
-        sockets: Vec::new(),
-        resolver: None,
-        lookup: None,
-        firewall: Firewall::default(),
-        conntrack: None,
-        sysctls: Vec::new(),
-        missing: Vec::new(),
+        ..Report::default()
     };
     let (inside, settings) = ns.run(|| (look_here(empty), sysctls::values_here()))?;
     let Inside {

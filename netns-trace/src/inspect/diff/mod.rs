@@ -1,12 +1,13 @@
 //! What two namespaces differ in, topic by topic: what a container on a bridge, one on the host's
-//! network and one that shares another's have and lack. Counters, ages and numbers that differ by
-//! nature are left out. Pure.
+//! network and one that shares another's have and lack. Pure; `facts` says what is compared.
+
+mod facts;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde::Serialize;
 
-use super::{Report, routes::table};
+use super::Report;
 
 /// What two reports differ in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,23 +54,26 @@ pub struct Changed {
     pub b: String,
 }
 
+/// A topic, and how its entries are had of a report.
+type Compared = (&'static str, fn(&Report) -> Facts);
+
 /// A topic's entries: what they are called, and what they are like.
 type Facts = BTreeMap<String, String>;
 
 /// Compares two reports.
 #[must_use]
 pub fn diff(a: &Report, b: &Report) -> Difference {
-    const TOPICS: [(&str, fn(&Report) -> Facts); 10] = [
-        ("interfaces", interfaces),
-        ("addresses", addresses),
-        ("routes", routes),
-        ("rules", rules),
-        ("resolver", resolver),
-        ("listening sockets", listening),
-        ("packet filter", firewall),
-        ("settings", settings),
-        ("offloads", offloads),
-        ("programs", programs),
+    const TOPICS: [Compared; 10] = [
+        ("interfaces", facts::interfaces),
+        ("addresses", facts::addresses),
+        ("routes", facts::routes),
+        ("rules", facts::rules),
+        ("resolver", facts::resolver),
+        ("listening sockets", facts::listening),
+        ("packet filter", facts::firewall),
+        ("settings", facts::settings),
+        ("offloads", facts::offloads),
+        ("programs", facts::programs),
     ];
     let (label_a, label_b) = labels(a, b);
     let of_one = |label: &str, report: &Report, other: &Report| {
@@ -206,178 +210,6 @@ fn described(what: &str, like: &str) -> String {
     }
 }
 
-fn interfaces(report: &Report) -> Facts {
-    let facts = report.interfaces.iter().map(|one| {
-        let mut like = format!(
-            "{}, {}, mtu {}",
-            one.kind,
-            if one.up { "up" } else { "down" },
-            one.mtu
-        );
-        if let Some(peer) = &one.peer {
-            like.push_str(&format!(", peer {}@{}", peer.name, peer.namespace));
-            if let Some(master) = &peer.master {
-                like.push_str(&format!(" on {master}"));
-            }
-        }
-        if let Some(master) = &one.master {
-            like.push_str(&format!(", port of {master}"));
-        }
-        (one.name.clone(), like)
-    });
-    facts.collect()
-}
-
-fn addresses(report: &Report) -> Facts {
-    let all = report.interfaces.iter().flat_map(|one| {
-        let of = move |address: &super::Address| format!("{} on {}", address.address, one.name);
-        one.addresses.iter().map(of)
-    });
-    all.map(|address| (address, String::new())).collect()
-}
-
-fn routes(report: &Report) -> Facts {
-    let mut facts = Facts::new();
-    for route in &report.routes {
-        let kind = if route.kind == "unicast" {
-            ""
-        } else {
-            &format!("{} ", route.kind)
-        };
-        let metric = route
-            .metric
-            .map_or_else(String::new, |metric| format!(" metric {metric}"));
-        let what = format!(
-            "IPv{} {kind}{} in table {}{metric}",
-            route.family,
-            route.destination,
-            table(route.table)
-        );
-        let mut ways = vec![(route.gateway, route.device.as_deref())];
-        if !route.hops.is_empty() {
-            ways = route
-                .hops
-                .iter()
-                .map(|hop| (hop.gateway, hop.device.as_deref()))
-                .collect();
-        }
-        let ways = ways.into_iter().map(|(gateway, device)| {
-            let via = gateway.map(|gateway| format!("via {gateway}"));
-            let dev = device.map(|device| format!("dev {device}"));
-            via.into_iter().chain(dev).collect::<Vec<_>>().join(" ")
-        });
-        // The same destination on two devices is two routes.
-        let like = facts.entry(what).or_default();
-        for way in ways {
-            if !like.is_empty() {
-                like.push_str(", ");
-            }
-            like.push_str(&way);
-        }
-    }
-    facts
-}
-
-fn rules(report: &Report) -> Facts {
-    let facts = report.rules.iter().map(|rule| {
-        let what = format!("IPv{} {}: {}", rule.family, rule.priority, rule.selector);
-        (what, rule.action.clone())
-    });
-    facts.collect()
-}
-
-fn resolver(report: &Report) -> Facts {
-    let Some(resolver) = &report.resolver else {
-        return Facts::new();
-    };
-    [
-        ("nameservers", &resolver.nameservers),
-        ("search", &resolver.search),
-        ("options", &resolver.options),
-        ("Docker's own asks", &resolver.docker_upstreams),
-    ]
-    .into_iter()
-    .filter(|(_, list)| !list.is_empty())
-    .map(|(what, list)| (what.to_owned(), list.join(" ")))
-    .collect()
-}
-
-fn listening(report: &Report) -> Facts {
-    let sockets = report.sockets.iter().filter(|socket| socket.is_listening());
-    let facts = sockets.filter_map(|socket| {
-        let mut commands: Vec<&str> = socket
-            .processes
-            .iter()
-            .map(|holder| holder.process.command.as_str())
-            .collect();
-        commands.dedup();
-        Some((
-            format!("{} {}", socket.protocol, socket.local?),
-            commands.join(", "),
-        ))
-    });
-    facts.collect()
-}
-
-fn firewall(report: &Report) -> Facts {
-    let mut facts = Facts::new();
-    for table in &report.firewall.tables {
-        for chain in &table.chains {
-            let what = format!(
-                "{} {} {} {}",
-                table.by, table.family, table.name, chain.name
-            );
-            let policy = chain.policy.as_ref();
-            let policy = policy.map_or_else(String::new, |policy| format!(", policy {policy}"));
-            let rules = if chain.rules == 1 { "rule" } else { "rules" };
-            facts.insert(what, format!("{} {rules}{policy}", chain.rules));
-        }
-    }
-    facts
-}
-
-fn settings(report: &Report) -> Facts {
-    let all = report.sysctls.iter();
-    all.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone()))
-        .collect()
-}
-
-fn offloads(report: &Report) -> Facts {
-    let all = report
-        .interfaces
-        .iter()
-        .filter_map(|one| Some((&one.name, one.offloads?)));
-    all.map(|(name, offloads)| {
-        let on = offloads
-            .each()
-            .into_iter()
-            .filter(|(_, on)| *on)
-            .map(|(word, _)| word);
-        (name.clone(), on.collect::<Vec<_>>().join(" "))
-    })
-    .collect()
-}
-
-fn programs(report: &Report) -> Facts {
-    let mut facts = Facts::new();
-    for interface in &report.interfaces {
-        for listed in &interface.programs {
-            let program = listed.program.as_ref();
-            let name = program
-                .and_then(|program| program.name.clone())
-                .unwrap_or_default();
-            let like = facts
-                .entry(format!("{} {}", interface.name, listed.hook))
-                .or_default();
-            if !like.is_empty() {
-                like.push_str(", ");
-            }
-            like.push_str(format!("{} {name}", listed.method).trim_end());
-        }
-    }
-    facts
-}
-
 impl Difference {
     /// As text for a terminal: what one alone has is marked `-` and `+`, as in a patch from the
     /// first to the second.
@@ -419,5 +251,125 @@ impl Difference {
             }
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::{Interface, Peer, Resolver, Sysctl};
+
+    fn interface(name: &str, peer: Option<Peer>) -> Interface {
+        Interface {
+            index: 2,
+            name: name.to_owned(),
+            kind: "veth".to_owned(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            state: "up",
+            qdisc: None,
+            queue_length: None,
+            master: None,
+            port: None,
+            addresses: Vec::new(),
+            counters: None,
+            peer,
+            offloads: None,
+            xdp: None,
+            programs: Vec::new(),
+        }
+    }
+
+    fn peer(name: &str, inode: u64) -> Peer {
+        Peer {
+            index: 7,
+            name: name.to_owned(),
+            namespace: "host".to_owned(),
+            inode,
+            state: "up",
+            master: Some("br0".to_owned()),
+            port: None,
+        }
+    }
+
+    fn report(label: &str, inode: u64) -> Report {
+        Report {
+            label: label.to_owned(),
+            target: format!("netns:{label}"),
+            inode,
+            ..Report::default()
+        }
+    }
+
+    fn sysctl(value: &str) -> Sysctl {
+        Sysctl {
+            name: "net.ipv4.ip_forward".to_owned(),
+            value: value.to_owned(),
+            usual: None,
+        }
+    }
+
+    #[test]
+    fn what_differs_is_told_from_both_sides() {
+        let (mut a, mut b) = (report("a", 1), report("b", 2));
+        a.interfaces = vec![
+            interface("eth0", Some(peer("va", 9))),
+            interface("x\x1b", None),
+        ];
+        b.interfaces = vec![interface("eth0", Some(peer("vb", 9)))];
+        (a.sysctls, b.sysctls) = (vec![sysctl("0")], vec![sysctl("1")]);
+        a.resolver = Some(Resolver::default());
+        a.missing = vec!["this".to_owned(), "that".to_owned()];
+        b.missing = vec!["this".to_owned()];
+        let difference = diff(&a, &b);
+        assert!(!difference.same_namespace);
+        let text = difference.text();
+        for line in [
+            "a (1) and b (2) are in different namespaces.",
+            "Both are on the bridge br0 of host.",
+            "  - eth0: veth, up, mtu 1500, peer va@host on br0",
+            "  + eth0: veth, up, mtu 1500, peer vb@host on br0",
+            "  - x\\u{1b}: veth, up, mtu 1500",
+            "  - net.ipv4.ip_forward: 0",
+            "  + net.ipv4.ip_forward: 1",
+            "  both: this",
+            "  a: that",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn one_namespace_under_two_names_is_said_to_be_one() {
+        let (mut a, b) = (report("web", 1), report("web", 1));
+        a.target = "pid:7".to_owned();
+        a.host = true;
+        let difference = diff(&a, &b);
+        assert!(difference.same_namespace);
+        let said = &difference.relation[0];
+        assert!(
+            said.starts_with("pid:7 and netns:web are in the same namespace (1)"),
+            "{said}"
+        );
+        assert!(said.contains("which is the host's"), "{said}");
+        assert!(
+            difference
+                .topics
+                .iter()
+                .all(|topic| topic.changed.is_empty())
+        );
+    }
+
+    #[test]
+    fn a_pair_between_the_two_is_told_once() {
+        let (mut a, mut b) = (report("a", 1), report("b", 2));
+        a.interfaces = vec![interface("eth0", Some(peer("va", 2)))];
+        b.interfaces = vec![interface("va", Some(peer("eth0", 1)))];
+        let relation = diff(&a, &b).relation;
+        assert_eq!(
+            relation[1..],
+            ["eth0 of a leads to va of b, a port of br0."]
+        );
     }
 }
