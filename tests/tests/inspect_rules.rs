@@ -173,9 +173,16 @@ fn connections_are_those_of_conntrack() {
     load(
         &bed,
         "r",
-        "table ip t { chain pre { type nat hook prerouting priority -100;
-            udp dport 7000 dnat to 10.9.0.1:7001 }
-         chain in { type filter hook input priority 0; ct state new counter } }",
+        "table ip t {
+            chain pre {
+                type nat hook prerouting priority -100
+                udp dport 7000 dnat to 10.9.0.1:7001
+            }
+            chain in {
+                type filter hook input priority 0
+                ct state new counter
+            }
+        }",
     );
     let (ns, router) = (bed.open("a"), bed.open("r"));
     let bind = |address: &'static str| move || UdpSocket::bind(address).expect("a socket");
