@@ -305,38 +305,21 @@ fn a_hostile_resolv_conf_does_no_harm() {
     let bed = alone();
     let secret = bed.file("secret");
     fs::write(&secret, "nameserver 6.6.6.6\n").expect("a file");
-    type Make<'a> = &'a dyn Fn(&Path);
-    let cases: [(&str, Make<'_>, &str); 5] = [
-        (
-            "pipe",
-            &|path| drop(must("mkfifo", &[path.to_str().expect("a path")])),
-            "it is no plain file",
-        ),
-        (
-            "folder",
-            &|path| fs::create_dir(path).expect("a folder"),
-            "it is no plain file",
-        ),
-        (
-            "device",
-            &|path| {
-                drop(must(
-                    "mknod",
-                    &[path.to_str().expect("a path"), "c", "1", "5"],
-                ))
-            },
-            "it is no plain file",
-        ),
-        (
-            "circle",
-            &|path| symlink("resolv.conf", path).expect("a link"),
-            "symbolic links",
-        ),
-        (
-            "magic",
-            &|path| symlink("/proc/self/root/etc/hostname", path).expect("a link"),
-            "symbolic links",
-        ),
+    let run_on = |program: &str, path: &Path, more: &[&str]| {
+        must(program, &[&[path.to_str().expect("a path")], more].concat());
+    };
+    let pipe = |path: &Path| run_on("mkfifo", path, &[]);
+    let folder = |path: &Path| fs::create_dir(path).expect("a folder");
+    let device = |path: &Path| run_on("mknod", path, &["c", "1", "5"]);
+    let circle = |path: &Path| symlink("resolv.conf", path).expect("a link");
+    let magic = |path: &Path| symlink("/proc/self/root/etc/hostname", path).expect("a link");
+    type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+    let cases: [Case<'_>; 5] = [
+        ("pipe", &pipe, "it is no plain file"),
+        ("folder", &folder, "it is no plain file"),
+        ("device", &device, "it is no plain file"),
+        ("circle", &circle, "symbolic links"),
+        ("magic", &magic, "symbolic links"),
     ];
     for (name, make, why) in cases {
         let folder = bed.file(name);

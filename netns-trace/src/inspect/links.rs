@@ -1,18 +1,16 @@
-//! The interfaces of a namespace with all that the kernel tells of them, and where their other
-//! ends are. Reads only.
+//! The interfaces of a namespace with all that the kernel tells of them. Reads only; where their
+//! other ends are is found in `peers`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use netlink_packet_route::{RouteNetlinkMessage, address::AddressMessage, link::LinkMessage};
 use serde::Serialize;
 
-use super::offloads::Offloads;
+use super::{offloads::Offloads, peers::Peer};
 use crate::{
-    netns::{NetNs, label_of},
-    privilege::{self, Capability},
     probe::{Listed, Program},
     topology::{
-        Link, each_namespace,
+        Link,
         netlink::{self, Attributes, Netlink, NetlinkError, attribute, text, u32_at, u64_at},
         read_link,
     },
@@ -114,25 +112,6 @@ pub struct Way {
     pub dropped: u64,
 }
 
-/// The other end of a pair, or the device that another one sits on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Peer {
-    /// Its index in its namespace.
-    pub index: u32,
-    /// Its name there. Not safe to print.
-    pub name: String,
-    /// Its namespace's name for people, safe to print.
-    pub namespace: String,
-    /// Its namespace's inode.
-    pub inode: u64,
-    /// Whether it can pass packets.
-    pub state: &'static str,
-    /// The bridge, or other device, that it is a port of.
-    pub master: Option<String>,
-    /// How it is a port of its bridge.
-    pub port: Option<Port>,
-}
-
 /// An XDP program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Xdp {
@@ -147,10 +126,10 @@ pub struct Xdp {
 #[derive(Debug, Clone)]
 pub(super) struct Details {
     pub(super) link: Link,
-    state: &'static str,
+    pub(super) state: &'static str,
     qdisc: Option<String>,
     queue_length: Option<u32>,
-    port: Option<Port>,
+    pub(super) port: Option<Port>,
     counters: Option<Counters>,
     xdp: Option<(&'static str, u32)>,
 }
@@ -184,21 +163,10 @@ impl Details {
             programs: Vec::new(),
         }
     }
-
-    fn peer(&self, all: &[Details], namespace: &str, inode: u64) -> Peer {
-        Peer {
-            index: self.link.index,
-            name: self.link.name.clone(),
-            namespace: namespace.to_owned(),
-            inode,
-            state: self.state,
-            master: master(&self.link, all),
-            port: self.port.clone(),
-        }
-    }
 }
 
-fn master(link: &Link, all: &[Details]) -> Option<String> {
+/// The name of the device that a link is a port of.
+pub(super) fn master(link: &Link, all: &[Details]) -> Option<String> {
     let index = link.master?;
     let found = all.iter().find(|other| other.link.index == index);
     Some(found.map_or_else(|| format!("index {index}"), |found| found.link.name.clone()))
@@ -364,83 +332,6 @@ fn read_address(body: &[u8]) -> Option<(u32, Address)> {
         flags: words,
     };
     Some((index, address))
-}
-
-/// Finds the other ends of pairs, and the devices below others, in whatever namespaces they are.
-/// What cannot be found is told in the sentences.
-pub(super) fn find_peers(
-    ns: &NetNs,
-    label: &str,
-    all: &[Details],
-    interfaces: &mut [Interface],
-) -> Vec<String> {
-    let joined = |details: &&Details| {
-        let index = details.link.peer_index;
-        index.is_some_and(|index| index != 0 && index != details.link.index)
-            || details.link.peer_netnsid.is_some()
-    };
-    // By number of the namespace, which is none for this one: which interface asks for which index.
-    let mut wanted: BTreeMap<Option<i32>, Vec<(&Details, u32)>> = BTreeMap::new();
-    for details in all.iter().filter(joined) {
-        let index = details.link.peer_index.unwrap_or(0);
-        wanted
-            .entry(details.link.peer_netnsid)
-            .or_default()
-            .push((details, index));
-    }
-    let mut found: BTreeMap<u32, Peer> = BTreeMap::new();
-    let mut take = |id: Option<i32>, there: &[Details], label: &str, inode: u64| {
-        for (details, index) in wanted.get(&id).into_iter().flatten() {
-            let peer = there.iter().find(|other| {
-                // An index may have been given to another device since we asked.
-                other.link.index == *index
-                    && (!details.link.kind.is_pair()
-                        || other.link.peer_index == Some(details.link.index))
-            });
-            if let Some(peer) = peer {
-                found.insert(details.link.index, peer.peer(there, label, inode));
-            }
-        }
-    };
-    take(None, all, label, ns.inode());
-    let ids: BTreeSet<i32> = wanted.keys().copied().flatten().collect();
-    let mut sentences = Vec::new();
-    let looked = each_namespace(ns, ids, |id, other| {
-        let there = other.run(|| details_here(&mut Netlink::route()?));
-        if let Ok(Ok(there)) = there {
-            take(Some(id), &there, &label_of(other), other.inode());
-        }
-    });
-    if let Err(why) = looked {
-        sentences.push(format!(
-            "the other ends of pairs cannot be looked for: {why}"
-        ));
-    }
-    let mut lost: Vec<String> = Vec::new();
-    for (interface, details) in interfaces.iter_mut().zip(all) {
-        interface.peer = found.remove(&interface.index);
-        let is_pair = details.link.kind.is_pair();
-        if interface.peer.is_none() && is_pair {
-            lost.push(details.link.printable_name());
-        }
-    }
-    if !lost.is_empty() {
-        let denied = if may_look_at_all() {
-            "no name, process or mount leads to their namespaces"
-        } else {
-            "some processes may not be looked at; CAP_SYS_PTRACE is missing (run as root)"
-        };
-        sentences.push(format!(
-            "the other ends of pairs cannot be found of {}: {denied}",
-            lost.join(", ")
-        ));
-    }
-    sentences
-}
-
-/// Whether other users' processes may be looked at.
-pub(super) fn may_look_at_all() -> bool {
-    privilege::missing(&[Capability::SysPtrace]).is_ok_and(|missing| missing.is_none())
 }
 
 #[cfg(test)]

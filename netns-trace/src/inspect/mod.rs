@@ -13,10 +13,13 @@ mod files;
 mod firewall;
 mod links;
 mod lookup;
+mod neighbours;
 mod offloads;
+mod peers;
 mod processes;
 mod resolver;
 mod routes;
+mod rules;
 mod sockets;
 mod sysctls;
 mod text;
@@ -31,12 +34,15 @@ pub use self::{
     diff::{Changed, Difference, Topic, diff},
     dns::Kind,
     firewall::{Chain, Firewall, Table},
-    links::{Address, Counters, Interface, Peer, Port, Way, Xdp},
+    links::{Address, Counters, Interface, Port, Way, Xdp},
     lookup::{Lookup, Outcome, Question},
+    neighbours::Neighbour,
     offloads::Offloads,
+    peers::Peer,
     processes::{Holder, Process},
     resolver::{Host, Resolver},
-    routes::{Hop, Neighbour, Route, Rule},
+    routes::{Hop, Route},
+    rules::Rule,
     sockets::{Endpoint, Socket},
     sysctls::Sysctl,
 };
@@ -143,7 +149,7 @@ pub fn look(target: &Target, name: Option<&str>) -> Result<Report, NetNsError> {
         details,
         mut report,
     } = inside;
-    let lost = links::find_peers(ns, &report.label, &details, &mut report.interfaces);
+    let lost = peers::find_peers(ns, &report.label, &details, &mut report.interfaces);
     report.missing.extend(lost);
     // The settings of interfaces are there already; those of the namespace come before them.
     let host = (!report.host).then(|| NetNs::host().and_then(|ns| ns.run(sysctls::values_here)));
@@ -226,8 +232,8 @@ fn tables_here(
     let numbers: HashMap<u32, &str> = numbered(&details);
     let name = |index| named_as(&numbers, index);
     report.routes = got.table("routes", routes::routes_here(netlink, &name));
-    report.rules = got.table("rules", routes::rules_here(netlink));
-    report.neighbours = got.table("neighbours", routes::neighbours_here(netlink, &name));
+    report.rules = got.table("rules", rules::rules_here(netlink));
+    report.neighbours = got.table("neighbours", neighbours::neighbours_here(netlink, &name));
     details
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::links::may_look_at_all;
+use super::peers::may_look_at_all;
 use crate::netns::{NetNs, pids};
 
 /// How many descriptors are looked at: a process may have a million.
@@ -103,7 +103,7 @@ fn not_looked_at(pids: &[u32]) -> Option<String> {
         "CAP_SYS_PTRACE is missing (run as root)"
     };
     Some(format!(
-        "{who}, in the namespace or not, nor its sockets: {why}"
+        "{who}, so whether it is in here and which sockets it holds is not known: {why}"
     ))
 }
 

@@ -54,6 +54,9 @@ pub struct Changed {
     pub b: String,
 }
 
+/// How many containers are named where they share a namespace.
+const MOST_NAMED: usize = 10;
+
 /// A topic, and how its entries are had of a report.
 type Compared = (&'static str, fn(&Report) -> Facts);
 
@@ -121,6 +124,9 @@ fn relation(label_a: &str, a: &Report, label_b: &str, b: &Report) -> Vec<String>
              interfaces, ports and rules.",
             a.inode
         ));
+        if !a.host {
+            sentences.extend(standing("It", a));
+        }
         return sentences;
     }
     sentences.push(format!(
@@ -128,9 +134,7 @@ fn relation(label_a: &str, a: &Report, label_b: &str, b: &Report) -> Vec<String>
         a.inode, b.inode
     ));
     for (label, report) in [(label_a, a), (label_b, b)] {
-        if report.host && label != "host" {
-            sentences.push(format!("{label} is in the host's namespace."));
-        }
+        sentences.extend(standing(label, report));
     }
     for (label, report, other_label, other) in [(label_a, a, label_b, b), (label_b, b, label_a, a)]
     {
@@ -175,6 +179,32 @@ fn relation(label_a: &str, a: &Report, label_b: &str, b: &Report) -> Vec<String>
     {
         let bridge = bridge.escape_debug();
         sentences.push(format!("Both are on the bridge {bridge} of {namespace}."));
+    }
+    sentences
+}
+
+/// What sort of place a namespace is by itself.
+fn standing(label: &str, report: &Report) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if report.host && label != "host" {
+        sentences.push(format!("{label} is in the host's namespace."));
+    }
+    if !report.interfaces.is_empty() && report.interfaces.iter().all(|one| one.kind == "loopback") {
+        sentences.push(format!("{label} has loopback alone."));
+    }
+    if !report.host && report.containers.len() > 1 {
+        let labels = report
+            .containers
+            .iter()
+            .map(|container| container.label.as_str());
+        let labels: Vec<&str> = labels.take(MOST_NAMED).collect();
+        let more = report.containers.len() - labels.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        sentences.push(format!("{label} is shared by {}{more}.", labels.join(", ")));
     }
     sentences
 }

@@ -3,8 +3,6 @@
 mod interfaces;
 mod network;
 
-use std::fmt::Write as _;
-
 use super::{Lookup, Outcome, Process, Question, Report, Resolver, Sysctl};
 
 /// Lines of a long list that are shown; JSON has them all.
@@ -66,14 +64,16 @@ fn head(report: &Report) -> String {
     }
     text.push('\n');
     for container in &report.containers {
-        let id: String = container.id.chars().take(12).collect();
-        let _written = writeln!(
-            text,
-            "  container  {} {} ({})",
-            container.runtime,
-            container.label,
-            safe(&id)
-        );
+        let id: String = safe(&container.id).chars().take(12).collect();
+        let named = if id == container.label {
+            String::new()
+        } else {
+            format!(" ({id})")
+        };
+        text.push_str(&format!(
+            "  container  {} {}{named}\n",
+            container.runtime, container.label
+        ));
     }
     let shown: Vec<String> = report.processes.iter().take(5).map(process).collect();
     let text_of = match report.process_count {
