@@ -6,6 +6,7 @@ pub mod browser;
 pub mod classifier;
 pub mod command;
 pub mod dns;
+pub mod inspected;
 pub mod kernel;
 pub mod names;
 pub mod namespaces;

@@ -10,56 +10,24 @@ use std::{
 
 use netns_trace_tests::{
     bed::{Bed, must},
+    inspected::{inspect, interface, json, list, missing, word},
     tool::{Running, netns_trace, run},
 };
 use serde_json::Value;
 
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|why| panic!("{why}: {text}"))
-}
-
-/// The report as JSON. The text must be had too, and be plain.
-fn inspect(target: &str) -> Value {
+/// The whole report, in which nothing is missing. The text must be had too, and be plain.
+fn whole(target: &str) -> Value {
     let text = run(["inspect", target]);
     assert!(text.status.success(), "{}", text.stderr);
     let odd = |c: char| c.is_control() && c != '\n';
     assert!(!text.stdout.contains(odd), "{:?}", text.stdout);
-    let done = run(["inspect", target, "--json"]);
-    assert!(done.status.success(), "{}", done.stderr);
-    json(&done.stdout)
-}
-
-fn list<'a>(value: &'a Value, what: &str) -> &'a Vec<Value> {
-    value[what]
-        .as_array()
-        .unwrap_or_else(|| panic!("{what}: {value}"))
-}
-
-fn named<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let mut all = list(report, "interfaces").iter();
-    all.find(|one| one["name"] == name)
-        .unwrap_or_else(|| panic!("{name}: {report}"))
-}
-
-/// Nothing is missing but what no root on this machine may look at.
-fn assert_whole(report: &Value) {
-    let missing = list(report, "missing")
-        .iter()
-        .map(|why| why.as_str().expect("a sentence"));
-    let missing: Vec<&str> = missing
-        .filter(|why| !why.contains("protects it even"))
-        .collect();
-    assert!(missing.is_empty(), "{missing:?}");
+    let report = inspect(&[target]);
+    assert_eq!(missing(&report), [""; 0]);
+    report
 }
 
 fn set<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeSet<T> {
     items.into_iter().collect()
-}
-
-fn word(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 #[test]
@@ -74,8 +42,7 @@ fn interfaces_are_those_of_ip_with_their_counters_and_peers() {
         ],
     );
     for ns in ["a", "r"] {
-        let report = inspect(&bed.target(ns));
-        assert_whole(&report);
+        let report = whole(&bed.target(ns));
         let theirs = json(&bed.in_ns(ns, "ip", &["-j", "-s", "-d", "link"]));
         let theirs = theirs.as_array().expect("a list");
         assert_eq!(list(&report, "interfaces").len(), theirs.len());
@@ -109,18 +76,18 @@ fn interfaces_are_those_of_ip_with_their_counters_and_peers() {
             }
         }
     }
-    let report = inspect(&bed.target("r"));
+    let report = whole(&bed.target("r"));
     for port in json(&bed.in_ns("r", "bridge", &["-j", "-d", "link"]))
         .as_array()
         .expect("ports")
     {
-        let our = named(&report, port["ifname"].as_str().expect("a name"));
+        let our = interface(&report, port["ifname"].as_str().expect("a name"));
         assert_eq!(our["port"]["state"], port["state"]);
         assert_eq!(our["port"]["hairpin"], port["hairpin"]);
         assert_eq!(our["port"]["isolated"], port["isolated"]);
     }
-    let report = inspect(&bed.target("b"));
-    let peer = &named(&report, "eth0")["peer"];
+    let report = whole(&bed.target("b"));
+    let peer = &interface(&report, "eth0")["peer"];
     let theirs = bed.link("r", "vb");
     assert_eq!(
         (&peer["name"], &peer["index"]),
@@ -141,7 +108,7 @@ fn addresses_are_those_of_ip_with_scope_and_flags() {
     add("addr add 10.9.1.5/24 dev eth0 valid_lft 500 preferred_lft 0");
     add("addr add 10.9.0.77/24 dev eth0");
     add("addr add 192.0.2.1 peer 192.0.2.2/32 dev eth0");
-    let report = inspect(&bed.target("a"));
+    let report = whole(&bed.target("a"));
     for their in json(&bed.in_ns("a", "ip", &["-j", "addr"]))
         .as_array()
         .expect("a list")
@@ -164,17 +131,19 @@ fn addresses_are_those_of_ip_with_scope_and_flags() {
                 let flags = flags.into_iter().filter(|flag| one[*flag] == true);
                 (address, word(&one["scope"]), set(flags.map(str::to_owned)))
             });
-        let ours = list(named(&report, name), "addresses").iter().map(|one| {
-            let mut address = word(&one["address"]);
-            if let Some(peer) = one["peer"].as_str() {
-                address.push_str(&format!(" to {peer}"));
-            }
-            (
-                address,
-                word(&one["scope"]),
-                set(list(one, "flags").iter().map(word)),
-            )
-        });
+        let ours = list(interface(&report, name), "addresses")
+            .iter()
+            .map(|one| {
+                let mut address = word(&one["address"]);
+                if let Some(peer) = one["peer"].as_str() {
+                    address.push_str(&format!(" to {peer}"));
+                }
+                (
+                    address,
+                    word(&one["scope"]),
+                    set(list(one, "flags").iter().map(word)),
+                )
+            });
         assert_eq!(set(ours), set(theirs), "{name}");
     }
 }
@@ -195,7 +164,7 @@ fn routes_rules_and_neighbours_are_those_of_ip() {
     ] {
         bed.in_ns("a", "ip", &args.split(' ').collect::<Vec<_>>());
     }
-    let report = inspect(&bed.target("a"));
+    let report = whole(&bed.target("a"));
     let ip = |args: &[&str]| {
         json(&bed.in_ns("a", "ip", args))
             .as_array()
@@ -326,7 +295,7 @@ fn sockets_are_those_of_ss_with_their_processes() {
         .expect("entered");
     let _six = ns.run(|| TcpListener::bind("[::1]:0")).expect("entered");
     packet.wait_for("listening on");
-    let report = inspect(&bed.target("a"));
+    let report = whole(&bed.target("a"));
     let ours = list(&report, "sockets")
         .iter()
         .filter(|one| one["protocol"] != "packet");
@@ -404,7 +373,7 @@ fn settings_are_those_of_sysctl_and_unlike_ones_are_marked() {
             "net.ipv4.conf.eth0.rp_filter=2",
         ],
     );
-    let report = inspect(&bed.target("a"));
+    let report = whole(&bed.target("a"));
     let mut names = 0;
     for sysctl in list(&report, "sysctls") {
         let name = word(&sysctl["name"]);

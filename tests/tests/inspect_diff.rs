@@ -2,24 +2,12 @@
 
 use std::net::UdpSocket;
 
-use netns_trace_tests::{bed::Bed, tool::run};
+use netns_trace_tests::{
+    bed::Bed,
+    inspected::{inspect, list},
+    tool::run,
+};
 use serde_json::Value;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|why| panic!("{why}: {text}"))
-}
-
-fn inspect(args: &[&str]) -> Value {
-    let done = run(["inspect", "--json"].iter().chain(args));
-    assert!(done.status.success(), "{args:?}: {}", done.stderr);
-    json(&done.stdout)
-}
-
-fn list<'a>(value: &'a Value, what: &str) -> &'a Vec<Value> {
-    value[what]
-        .as_array()
-        .unwrap_or_else(|| panic!("{what}: {value}"))
-}
 
 fn topic<'a>(difference: &'a Value, name: &str) -> &'a Value {
     let mut topics = list(difference, "topics").iter();

@@ -13,6 +13,7 @@ use std::{
 use netns_trace_tests::{
     bed::{Bed, must},
     dns::{SAME_NAME, Server},
+    inspected::{inspect, missing},
     tool::{Running, run},
 };
 use serde_json::Value;
@@ -47,11 +48,8 @@ fn with_resolv_conf(bed: &Bed, text: &str) -> Running {
     with_etc(bed, &folder)
 }
 
-fn inspect(bed: &Bed, more: &[&str]) -> Value {
-    let target = bed.target("a");
-    let done = run(["inspect", &target, "--json"].iter().chain(more));
-    assert!(done.status.success(), "{}", done.stderr);
-    serde_json::from_str(&done.stdout).unwrap_or_else(|why| panic!("{why}: {}", done.stdout))
+fn of_a(bed: &Bed, more: &[&str]) -> Value {
+    inspect(&[&[bed.target("a").as_str()], more].concat())
 }
 
 /// Each question as `SERVER NAME KIND OUTCOME` with addresses and aliases.
@@ -81,14 +79,6 @@ fn questions(report: &Value) -> Vec<String> {
     questions.iter().map(line).collect()
 }
 
-fn missing(report: &Value) -> Vec<&str> {
-    let sentences = report["missing"].as_array().expect("a list").iter();
-    sentences
-        .filter_map(Value::as_str)
-        .filter(|why| !why.contains("protects it even"))
-        .collect()
-}
-
 #[test]
 fn a_name_is_completed_asked_for_and_answered_as_in_the_namespace() {
     let bed = alone();
@@ -104,7 +94,7 @@ fn a_name_is_completed_asked_for_and_answered_as_in_the_namespace() {
         }]
     });
     let process = with_resolv_conf(&bed, "search first.lan lan\nnameserver 127.0.0.1\n");
-    let report = inspect(&bed, &["--resolve", "web"]);
+    let report = of_a(&bed, &["--resolve", "web"]);
     assert_eq!(missing(&report), [""; 0]);
     assert_eq!(
         questions(&report),
@@ -131,21 +121,21 @@ fn a_name_is_completed_asked_for_and_answered_as_in_the_namespace() {
         "the same questions in the same order"
     );
     assert_eq!(
-        questions(&inspect(&bed, &["--resolve", "half.lan"])),
+        questions(&of_a(&bed, &["--resolve", "half.lan"])),
         [
             "127.0.0.1 half.lan A answer 10.0.0.8",
             "127.0.0.1 half.lan AAAA no_data"
         ]
     );
     assert_eq!(
-        questions(&inspect(&bed, &["--resolve", "web.first.lan."])),
+        questions(&of_a(&bed, &["--resolve", "web.first.lan."])),
         [
             "127.0.0.1 web.first.lan A no_such_name",
             "127.0.0.1 web.first.lan AAAA no_such_name",
         ],
         "a name with a dot at its end is whole"
     );
-    let hosts = inspect(&bed, &["--resolve", "inhosts"]);
+    let hosts = of_a(&bed, &["--resolve", "inhosts"]);
     assert_eq!(hosts["lookup"]["hosts"], Value::from(vec!["127.0.0.9"]));
     let text = run(["inspect", &bed.target("a"), "--resolve", "web"]).stdout;
     assert!(
@@ -177,7 +167,7 @@ fn what_is_too_long_for_udp_is_asked_for_by_tcp() {
         vec![answer]
     });
     let _process = with_resolv_conf(&bed, "nameserver 127.0.0.1\n");
-    let report = inspect(&bed, &["--resolve", "many."]);
+    let report = of_a(&bed, &["--resolve", "many."]);
     let lines = questions(&report);
     assert!(
         lines[0].starts_with("127.0.0.1 many A tcp answer 10.1.0.1 10.1.0.2"),
@@ -211,7 +201,7 @@ fn servers_that_fail_are_told_each_with_its_failure() {
             .concat();
         let _process = with_resolv_conf(&bed, &lines);
         let start = Instant::now();
-        let report = inspect(&bed, &["--resolve", "web"]);
+        let report = of_a(&bed, &["--resolve", "web"]);
         assert!(
             start.elapsed() < Duration::from_secs(6),
             "{:?}",
@@ -263,7 +253,7 @@ fn rubbish_is_told_and_a_good_answer_behind_it_counts() {
         ]
     });
     let _process = with_resolv_conf(&bed, "nameserver 127.0.0.2\nnameserver 127.0.0.3\n");
-    let report = inspect(&bed, &["--resolve", "web"]);
+    let report = of_a(&bed, &["--resolve", "web"]);
     assert_eq!(
         questions(&report),
         [
@@ -282,7 +272,7 @@ fn dockers_own_resolver_is_explained() {
                 # Based on host file: '/etc/resolv.conf' (internal resolver)\n\
                 # ExtServers: [10.0.0.53 host(127.0.0.53)]\n";
     let _process = with_resolv_conf(&bed, conf);
-    let resolver = &inspect(&bed, &[])["resolver"];
+    let resolver = &of_a(&bed, &[])["resolver"];
     assert_eq!(
         (&resolver["docker"], &resolver["ndots"]),
         (&true.into(), &0.into())
@@ -327,7 +317,7 @@ fn a_hostile_resolv_conf_does_no_harm() {
         make(&folder.join("resolv.conf"));
         let process = with_etc(&bed, &folder);
         let start = Instant::now();
-        let report = inspect(&bed, &["--resolve", "web"]);
+        let report = of_a(&bed, &["--resolve", "web"]);
         assert!(
             start.elapsed() < Duration::from_secs(2),
             "{name}: {:?}",
@@ -347,7 +337,7 @@ fn a_hostile_resolv_conf_does_no_harm() {
         .expect("written");
     file.set_len(100 << 20).expect("long");
     let process = with_etc(&bed, &folder);
-    let report = inspect(&bed, &[]);
+    let report = of_a(&bed, &[]);
     assert_eq!(
         report["resolver"]["nameservers"],
         Value::from(vec!["9.\x1b[2J9"])
@@ -385,12 +375,12 @@ fn a_link_leads_nowhere_but_under_the_processs_own_root() {
     let mut running = Running::start(command);
     running.wait_for("ready");
     let servers = |report: Value| report["resolver"]["nameservers"].clone();
-    assert_eq!(servers(inspect(&bed, &[])), Value::from(vec!["10.0.0.1"]));
+    assert_eq!(servers(of_a(&bed, &[])), Value::from(vec!["10.0.0.1"]));
     fs::remove_file(&conf).expect("removed");
     let out = format!("../../../../../../../..{}", secret.display());
     symlink(out, &conf).expect("a link");
     // Under its root there is no such file: the library would ask the machine itself.
-    assert_eq!(servers(inspect(&bed, &[])), Value::from(vec!["127.0.0.1"]));
+    assert_eq!(servers(of_a(&bed, &[])), Value::from(vec!["127.0.0.1"]));
     fs::create_dir_all(
         root.join(
             secret
@@ -406,7 +396,7 @@ fn a_link_leads_nowhere_but_under_the_processs_own_root() {
         "nameserver 10.0.0.2\n",
     )
     .expect("a file");
-    assert_eq!(servers(inspect(&bed, &[])), Value::from(vec!["10.0.0.2"]));
+    assert_eq!(servers(of_a(&bed, &[])), Value::from(vec!["10.0.0.2"]));
 }
 
 #[test]
@@ -416,7 +406,7 @@ fn a_name_in_etc_netns_counts_where_no_process_lives() {
     let made = !Path::new("/etc/netns").exists();
     fs::create_dir_all(&folder).expect("a folder");
     fs::write(folder.join("resolv.conf"), "nameserver 10.0.0.3\n").expect("a file");
-    let report = inspect(&bed, &[]);
+    let report = of_a(&bed, &[]);
     fs::remove_dir_all(&folder).expect("removed");
     if made {
         // Another test may use it by now.

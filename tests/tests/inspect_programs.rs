@@ -4,37 +4,11 @@
 use netns_trace_tests::{
     bed::{Bed, must},
     classifier::{Classifier, NEXT, Place},
+    inspected::{inspect, interface, json, list, word},
     tcx::HOOKS,
     tool::{Running, run},
 };
 use serde_json::Value;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|why| panic!("{why}: {text}"))
-}
-
-/// The report as JSON. The text must be had too, and be plain.
-fn inspect(target: &str) -> Value {
-    let text = run(["inspect", target]);
-    assert!(text.status.success(), "{}", text.stderr);
-    let odd = |c: char| c.is_control() && c != '\n';
-    assert!(!text.stdout.contains(odd), "{:?}", text.stdout);
-    let done = run(["inspect", target, "--json"]);
-    assert!(done.status.success(), "{}", done.stderr);
-    json(&done.stdout)
-}
-
-fn list<'a>(value: &'a Value, what: &str) -> &'a Vec<Value> {
-    value[what]
-        .as_array()
-        .unwrap_or_else(|| panic!("{what}: {value}"))
-}
-
-fn named<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let mut all = list(report, "interfaces").iter();
-    all.find(|one| one["name"] == name)
-        .unwrap_or_else(|| panic!("{name}: {report}"))
-}
 
 #[test]
 fn offloads_are_those_of_ethtool() {
@@ -45,8 +19,8 @@ fn offloads_are_those_of_ethtool() {
         &["-K", "eth0", "tso", "off", "gro", "on", "rx", "off"],
     );
     for (ns, name) in [("a", "eth0"), ("a", "lo"), ("r", "br0")] {
-        let report = inspect(&bed.target(ns));
-        let ours = named(&report, name)["offloads"]
+        let report = inspect(&[&bed.target(ns)]);
+        let ours = interface(&report, name)["offloads"]
             .as_object()
             .expect("offloads");
         let theirs = bed.in_ns(ns, "ethtool", &["-k", name]);
@@ -76,12 +50,12 @@ fn programs_are_told_in_their_order_with_ours_marked() {
         .run(|| attach(HOOKS[0], Place::Tail))
         .expect("entered")
         .expect("attached");
-    let report = inspect(&bed.target("a"));
+    let report = inspect(&[&bed.target("a")]);
     let text = run(["inspect", &bed.target("a")]).stdout;
     let chains = bed.tcx("a", "eth0");
     assert_eq!(chains.each_ref().map(Vec::len), [3, 2], "{chains:?}");
     for (hook, chain) in ["ingress", "egress"].into_iter().zip(&chains) {
-        let listed = list(named(&report, "eth0"), "programs").iter();
+        let listed = list(interface(&report, "eth0"), "programs").iter();
         let listed: Vec<&Value> = listed.filter(|one| one["hook"] == hook).collect();
         let ids: Vec<u64> = listed.iter().filter_map(|one| one["id"].as_u64()).collect();
         assert_eq!(
@@ -108,8 +82,8 @@ fn programs_are_told_in_their_order_with_ours_marked() {
     assert_eq!(ours.count(), 2, "{text}");
     let done = capture.stop();
     assert!(done.status.success(), "{}", done.stderr);
-    let report = inspect(&bed.target("a"));
-    let left = list(named(&report, "eth0"), "programs");
+    let report = inspect(&[&bed.target("a")]);
+    let left = list(interface(&report, "eth0"), "programs");
     assert!(
         left.len() == 3 && left.iter().all(|one| one["ours"] == false),
         "{left:?}"
@@ -124,8 +98,8 @@ fn filters_of_the_clsact_qdisc_are_told_with_priority_and_handle() {
     bed.in_ns("a", "tc", &filter.split(' ').collect::<Vec<_>>());
     let target = bed.target("a");
     let capture = Running::capture([&target, "--attach", "clsact", "-w", "/dev/null"]);
-    let report = inspect(&target);
-    let listed: Vec<String> = list(named(&report, "eth0"), "programs")
+    let report = inspect(&[&target]);
+    let listed: Vec<String> = list(interface(&report, "eth0"), "programs")
         .iter()
         .map(|one| {
             let name = one["name"].as_str().unwrap_or_default();

@@ -12,33 +12,11 @@ use std::{
 use netns_trace::netns::NetNs;
 use netns_trace_tests::{
     bed::Bed,
+    inspected::{inspect, json, list, missing},
     refusal::{as_nobody, refused, with_read_only},
     tool::{netns_trace, run},
 };
 use serde_json::Value;
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|why| panic!("{why}: {text}"))
-}
-
-fn inspect(args: &[&str]) -> Value {
-    let done = run(["inspect", "--json"].iter().chain(args));
-    assert!(done.status.success(), "{args:?}: {}", done.stderr);
-    json(&done.stdout)
-}
-
-fn list<'a>(value: &'a Value, what: &str) -> &'a Vec<Value> {
-    value[what]
-        .as_array()
-        .unwrap_or_else(|| panic!("{what}: {value}"))
-}
-
-fn missing(report: &Value) -> Vec<&str> {
-    let sentences = list(report, "missing").iter().filter_map(Value::as_str);
-    sentences
-        .filter(|why| !why.contains("protects it even"))
-        .collect()
-}
 
 const RULES: &str = "table ip nat {
     set ports { type inet_service; elements = { 80, 443 }; }
