@@ -1,13 +1,16 @@
 //! What `inspect` tells of the programs and offloads of a namespace's interfaces, with bpftool, tc
 //! and ethtool as witnesses.
 
+use std::{os::fd::AsRawFd as _, process::Command};
+
 use netns_trace_tests::{
     bed::{Bed, must},
-    classifier::{Classifier, NEXT, Place},
+    classifier::{Classifier, NEXT, Place, attach_xdp},
     inspected::{inspect, interface, json, list, word},
     tcx::HOOKS,
-    tool::{Running, run},
+    tool::{Running, binary, run},
 };
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
 
 #[test]
@@ -128,4 +131,63 @@ fn filters_of_the_clsact_qdisc_are_told_with_priority_and_handle() {
             .contains("fh 800::800")
     );
     assert!(capture.stop().status.success());
+}
+
+#[test]
+fn an_xdp_program_is_told_with_its_mode() {
+    let bed = Bed::quiet();
+    let link = bed.open("a").run(|| attach_xdp("eth0"));
+    let link = link.expect("entered").expect("attached");
+    let report = inspect(&[&bed.target("a")]);
+    let xdp = &interface(&report, "eth0")["xdp"];
+    let theirs = &bed.link("a", "eth0")["xdp"];
+    assert_eq!(xdp["id"], theirs["prog"]["id"], "{theirs}");
+    assert_eq!(xdp["tag"], theirs["prog"]["tag"], "{theirs}");
+    assert_eq!(
+        (&xdp["mode"], &xdp["ours"]),
+        (&"generic".into(), &false.into())
+    );
+    let text = run(["inspect", &bed.target("a")]).stdout;
+    let line = format!("XDP        {}", xdp["id"]);
+    assert!(text.contains(&line), "{text}");
+    drop(link);
+    assert_eq!(
+        interface(&inspect(&[&bed.target("a")]), "eth0")["xdp"],
+        Value::Null
+    );
+}
+
+#[test]
+fn who_may_not_ask_for_programs_is_told_the_rest() {
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root");
+    let program = std::fs::File::open(binary()).expect("the program");
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "unshare",
+        "-Urn",
+    ]);
+    command.args([&path, "inspect", "--json", "/proc/self/ns/net"]);
+    fcntl(&program, FcntlArg::F_SETFD(FdFlag::empty())).expect("kept open");
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let report = json(&String::from_utf8_lossy(&output.stdout));
+    assert_eq!(interface(&report, "lo")["up"], false);
+    let missing = list(&report, "missing")
+        .iter()
+        .map(word)
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(
+        missing.contains("TC programs are missing: TCX ingress: CAP_NET_ADMIN"),
+        "{missing}"
+    );
+    assert!(
+        missing.contains("settings are not compared with the host's"),
+        "{missing}"
+    );
+    assert!(missing.contains("those of a user namespace"), "{missing}");
 }

@@ -152,8 +152,17 @@ pub fn look(target: &Target, name: Option<&str>) -> Result<Report, NetNsError> {
     let lost = peers::find_peers(ns, &report.label, &details, &mut report.interfaces);
     report.missing.extend(lost);
     // The settings of interfaces are there already; those of the namespace come before them.
-    let host = (!report.host).then(|| NetNs::host().and_then(|ns| ns.run(sysctls::values_here)));
-    let host = host.and_then(Result::ok);
+    let host = match report.host {
+        true => None,
+        false => match NetNs::host().and_then(|ns| ns.run(sysctls::values_here)) {
+            Ok(values) => Some(values),
+            Err(why) => {
+                let sentence = format!("settings are not compared with the host's: {why}");
+                report.missing.push(sentence);
+                None
+            }
+        },
+    };
     let of_interfaces = std::mem::take(&mut report.sysctls);
     report.sysctls = sysctls::compared(settings, host.as_ref());
     report.sysctls.extend(of_interfaces);
@@ -219,10 +228,9 @@ fn tables_here(
         interface.addresses = addresses.remove(&interface.index).unwrap_or_default();
         // An interface that went away meanwhile is no loss.
         interface.offloads = offloads::offloads_here(&interface.name).ok().flatten();
-        match probe::programs_here(interface.index) {
-            Ok(programs) => interface.programs = programs,
-            Err(why) => drop(blind.insert(why)),
-        }
+        let (programs, unseen) = probe::programs_here(interface.index);
+        interface.programs = programs;
+        blind.extend(unseen);
     }
     got.0.extend(
         blind

@@ -90,22 +90,28 @@ pub(super) fn find_peers(
         }
     }
     if !lost.is_empty() {
-        let denied = if may_look_at_all() {
-            "no name, process or mount leads to their namespaces"
-        } else {
-            "some processes may not be looked at; CAP_SYS_PTRACE is missing (run as root)"
-        };
+        let unknown = "no name, process or mount leads to their namespaces";
+        let why = why_denied().unwrap_or(unknown);
         sentences.push(format!(
-            "the other ends of pairs cannot be found of {}: {denied}",
+            "the other ends of pairs cannot be found of {}: {why}",
             lost.join(", ")
         ));
     }
     sentences
 }
 
-/// Whether other users' processes may be looked at.
-pub(super) fn may_look_at_all() -> bool {
-    privilege::missing(&[Capability::SysPtrace]).is_ok_and(|missing| missing.is_none())
+/// Why other users' processes may not be looked at, and the way out; `None` where they may.
+pub(super) fn why_denied() -> Option<&'static str> {
+    if !privilege::missing(&[Capability::SysPtrace]).is_ok_and(|missing| missing.is_none()) {
+        Some("CAP_SYS_PTRACE is missing (run as root)")
+    } else if privilege::is_confined() {
+        Some(
+            "the capabilities are those of a user namespace, which do not count for the machine \
+             (run as root outside of it)",
+        )
+    } else {
+        None
+    }
 }
 
 fn peer(details: &Details, all: &[Details], namespace: &str, inode: u64) -> Peer {

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::peers::may_look_at_all;
+use super::peers::why_denied;
 use crate::netns::{NetNs, pids};
 
 /// How many descriptors are looked at: a process may have a million.
@@ -97,11 +97,7 @@ fn not_looked_at(pids: &[u32]) -> Option<String> {
         0 => format!("process {first} may not be looked at"),
         others => format!("process {first} and {others} more may not be looked at"),
     };
-    let why = if may_look_at_all() {
-        "the kernel protects it even from root"
-    } else {
-        "CAP_SYS_PTRACE is missing (run as root)"
-    };
+    let why = why_denied().unwrap_or("the kernel protects it even from root");
     Some(format!(
         "{who}, so whether it is in here and which sockets it holds is not known: {why}"
     ))

@@ -90,46 +90,60 @@ struct Info {
 }
 
 /// The programs at both hooks of an interface, in the order in which packets meet them: a TCX
-/// chain comes before the filters. A kernel before 6.6 has no TCX.
-///
-/// # Errors
-///
-/// What the kernel says, with what was asked for.
-pub fn programs_here(ifindex: u32) -> Result<Vec<Listed>, String> {
-    let mut listed = Vec::new();
+/// chain comes before the filters. A kernel before 6.6 has no TCX. The sentences tell what the
+/// kernel does not.
+pub fn programs_here(ifindex: u32) -> (Vec<Listed>, Vec<String>) {
+    let (mut listed, mut unseen) = (Vec::new(), Vec::new());
     for hook in Hook::BOTH {
-        let name = match hook {
-            Hook::Ingress => "ingress",
-            Hook::Egress => "egress",
-        };
-        let chain = chain(ifindex, hook).map_err(|why| format!("TCX {hook}: {why}"))?;
-        listed.extend(chain.into_iter().map(|id| Listed {
-            hook: name,
-            method: "tcx".to_owned(),
-            priority: None,
-            handle: None,
-            program: Some(describe(id)),
-        }));
-        let filters = match tc::filters(ifindex, hook) {
-            Err(why) if clsact::is_no_device(&why) => Vec::new(),
-            filters => filters.map_err(|why| format!("clsact {hook}: {why}"))?,
-        };
-        listed.extend(filters.into_iter().map(|filter| {
-            let described = filter.program.map(describe);
-            let program = described.map(|program| Program {
-                name: filter.name.or(program.name),
-                ..program
-            });
-            Listed {
-                hook: name,
-                method: filter.kind,
-                priority: Some(filter.priority),
-                handle: Some(filter.handle),
-                program,
-            }
-        }));
+        match chain(ifindex, hook) {
+            Ok(ids) => listed.extend(ids.into_iter().map(|id| in_chain(hook, id))),
+            // The interface went away meanwhile.
+            Err(why) if why.raw_os_error() == Some(libc::ENODEV) => {}
+            Err(why) if why.kind() == io::ErrorKind::PermissionDenied => unseen.push(format!(
+                "TCX {hook}: CAP_NET_ADMIN is missing, of the machine and not of a user namespace \
+                 (run as root)"
+            )),
+            Err(why) => unseen.push(format!("TCX {hook}: {why}")),
+        }
+        match tc::filters(ifindex, hook) {
+            Ok(filters) => listed.extend(filters.into_iter().map(|filter| on_clsact(hook, filter))),
+            Err(why) if clsact::is_no_device(&why) => {}
+            Err(why) => unseen.push(format!("clsact {hook}: {why}")),
+        }
     }
-    Ok(listed)
+    (listed, unseen)
+}
+
+fn in_chain(hook: Hook, id: u32) -> Listed {
+    Listed {
+        hook: name_of(hook),
+        method: "tcx".to_owned(),
+        priority: None,
+        handle: None,
+        program: Some(describe(id)),
+    }
+}
+
+fn on_clsact(hook: Hook, filter: tc::ListedFilter) -> Listed {
+    let described = filter.program.map(describe);
+    let program = described.map(|program| Program {
+        name: filter.name.or(program.name),
+        ..program
+    });
+    Listed {
+        hook: name_of(hook),
+        method: filter.kind,
+        priority: Some(filter.priority),
+        handle: Some(filter.handle),
+        program,
+    }
+}
+
+const fn name_of(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Ingress => "ingress",
+        Hook::Egress => "egress",
+    }
 }
 
 /// The ids of a TCX chain, in their order.

@@ -209,7 +209,7 @@ fn sysctls(sysctls: &[Sysctl]) -> Vec<String> {
     let mut lines = columns(rows, &[]).split_off(1);
     let rest = sysctls.iter().filter(|one| !shown(one)).count();
     if rest > 0 {
-        lines.push(format!("{rest} more are as on the host (--json has all)"));
+        lines.push(format!("{rest} more are not shown (--json has all)"));
     }
     lines
 }
