@@ -3,7 +3,7 @@
 use netns_trace_tests::{
     bed::{Bed, must},
     packets,
-    tool::{Running, run},
+    tool::{Running, netns_trace, run},
 };
 use nix::sys::signal::Signal;
 
@@ -26,7 +26,13 @@ fn a_name_that_comes_goes_and_comes_back_is_one_file() {
     bed.remove("a");
     let file = bed.file("follow.pcapng");
     let path = file.to_string_lossy().into_owned();
-    let mut capture = Running::capture([&bed.target("a"), "--follow", "-w", &path]);
+    let mut capture = Running::start(netns_trace([
+        "capture",
+        &bed.target("a"),
+        "--follow",
+        "-w",
+        &path,
+    ]));
     capture.wait_for("waiting for netns:");
     for round in 0..2 {
         come(&mut bed);
@@ -71,8 +77,7 @@ fn every_interface_is_any() {
     let bed = Bed::bridge();
     let file = bed.file("any.pcapng");
     let path = file.to_string_lossy().into_owned();
-    let mut capture = Running::capture([&bed.target("a"), "-i", "any", "-w", &path]);
-    capture.wait_for("listening on lo@");
+    let capture = Running::capture([&bed.target("a"), "-i", "any", "-w", &path]);
     bed.in_ns("a", "ip", &["link", "set", "lo", "up"]);
     bed.in_ns("a", "ping", &["-c", "1", "127.0.0.1"]);
     bed.in_ns("a", "ping", &["-c", "1", "10.9.0.1"]);
