@@ -1,7 +1,8 @@
 //! netns-trace sees and times every packet of a container from the host.
 //!
-//! Imports run one way: `cli` → `demo`, `session`, `watch` → `capture`, `probe`, `lab`, `inspect` → `inventory`, `target` → `container` →
-//! `topology` → `netns` → `privilege`, `place`. `ARCHITECTURE.md` tells the way that a packet takes through them.
+//! Imports run one way: `cli` → `demo`, `session`, `inspect` → `capture`, `probe`, `lab` → `target` →
+//! `container`, `topology` → `netns` → `privilege`, `place`, `plain_file`. `ARCHITECTURE.md` tells the way
+//! that a packet takes through them.
 
 pub mod capture;
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod lab;
 pub mod latency;
 pub mod netns;
 pub mod place;
+mod plain_file;
 pub mod privilege;
 pub mod probe;
 pub mod session;

@@ -6,7 +6,7 @@ use clap::{ArgAction, Args};
 use super::{logger, out::print};
 use crate::{
     inspect::{Report, diff, look},
-    target::{TargetSpec, resolve},
+    target::{Resolver, TargetSpec},
 };
 
 /// What `inspect` takes.
@@ -36,7 +36,10 @@ pub(super) struct InspectArgs {
 impl InspectArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.verbose);
-        let first = report(&self.target, self.resolve.as_deref())?;
+        let resolver = Resolver::new();
+        let report =
+            |spec, name| Ok::<_, anyhow::Error>(look(&resolver.one(spec)?, &resolver, name)?);
+        let first: Report = report(&self.target, self.resolve.as_deref())?;
         let text = match &self.diff {
             Some(other) => {
                 let difference = diff(&first, &report(other, None)?);
@@ -51,8 +54,4 @@ impl InspectArgs {
         };
         Ok(print(&text)?)
     }
-}
-
-fn report(target: &TargetSpec, name: Option<&str>) -> Result<Report> {
-    Ok(look(&resolve(target)?, name)?)
 }

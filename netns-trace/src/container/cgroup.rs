@@ -310,7 +310,7 @@ fn namespaces_with(
 }
 
 /// Whether it is an id as all runtimes but `ctr` give: 64 hexadecimal digits.
-pub(super) fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     text.len() == 64
         && text
             .bytes()

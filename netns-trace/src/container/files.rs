@@ -1,46 +1,37 @@
-//! Reading what runtimes keep in files. Some of them are a user's, who may put anything in their place: a
-//! pipe that never ends, a device, a gigabyte. So only regular files are read, and only so much.
+//! Reading what runtimes keep in files. Some of them are a user's, who may put anything in their place.
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _},
-    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 use serde::de::DeserializeOwned;
 
+use crate::plain_file;
+
 /// Most entries of a directory that are looked at.
 pub(super) const MOST_ENTRIES: usize = 20_000;
 
-/// A regular file of at most `most` bytes.
+/// A plain file of at most `most` bytes.
 ///
 /// # Errors
 ///
-/// It is longer, it is no regular file, or it cannot be read.
+/// It is longer, it is no plain file, or it cannot be read.
 pub(super) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
-    // O_PATH first: to open a pipe may wait, and to open a device may do things.
     let found = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
         .open(path)?;
-    if !found.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is no regular file",
-        ));
-    }
-    let file = File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
-    let mut text = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut text)?;
-    if text.len() > most {
-        return Err(io::Error::new(
+    match plain_file::read(&found, most)? {
+        (text, false) => Ok(text),
+        (_, true) => Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             "it is longer than any such file",
-        ));
+        )),
     }
-    Ok(text)
 }
 
 /// A file of JSON.

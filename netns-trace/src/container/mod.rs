@@ -18,6 +18,7 @@ mod told;
 
 use std::{fmt, path::PathBuf};
 
+pub(crate) use self::cgroup::is_id;
 pub use self::{
     cgroup::of_process,
     sources::{Source, Sources},
@@ -124,6 +125,19 @@ pub struct Container {
     pub netns: Option<PathBuf>,
 }
 
+impl ContainerKey {
+    /// The first twelve letters of each part of the id. Safe to print.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let parts = self
+            .id
+            .split('/')
+            .map(|part| part.chars().take(12).collect());
+        let short = parts.collect::<Vec<String>>().join("/");
+        short.escape_debug().to_string()
+    }
+}
+
 impl Container {
     /// How it is named to people: `NAMESPACE/POD`, else its name, else the first twelve letters of its
     /// id. Safe to print.
@@ -132,16 +146,10 @@ impl Container {
         let label = match (&self.pod, &self.name) {
             (Some(pod), _) => format!("{}/{}", pod.namespace, pod.name),
             (None, Some(name)) => name.clone(),
-            (None, None) => short(&self.key.id),
+            (None, None) => return self.key.label(),
         };
         label.escape_debug().to_string()
     }
-}
-
-/// The first twelve letters of each part of an id.
-fn short(id: &str) -> String {
-    let parts = id.split('/').map(|part| part.chars().take(12).collect());
-    parts.collect::<Vec<String>>().join("/")
 }
 
 /// All containers that could be found at one moment.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::netns::NetNs;
+use crate::netns::{NetNs, inode_of_process};
 
 use super::{Container, ContainerKey, Network, Pod, Runtime, State, cgroup::Shown, files};
 
@@ -105,7 +105,7 @@ pub(super) fn merge(shown: BTreeMap<ContainerKey, Shown>, answers: Vec<Answer>) 
     list.extend(rest);
     let mut inodes: Vec<Option<u64>> = list
         .iter()
-        .map(|container| inode_of(container.pid?))
+        .map(|container| inode_of_process(container.pid?))
         .collect();
     let host = NetNs::host().map(|ns| ns.inode()).ok();
     for (container, inode) in list.iter_mut().zip(&mut inodes) {
@@ -243,12 +243,6 @@ fn path_by_namespace(list: &mut [Container], inodes: &[Option<u64>]) {
             container.netns = inode.and_then(|inode| paths.get(&inode).cloned());
         }
     }
-}
-
-/// The inode of a process's network namespace.
-fn inode_of(pid: u32) -> Option<u64> {
-    let path = format!("/proc/{pid}/ns/net");
-    fs::metadata(Path::new(&path)).map(|meta| meta.ino()).ok()
 }
 
 #[cfg(test)]

@@ -187,14 +187,7 @@ fn be32(value: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::topology::netlink::write_attribute as attr;
 
     fn tuple_of(from: u8, to: u8, ports: [u16; 2]) -> Vec<u8> {
         let addresses = [attr(1, &[10, 0, 0, from]), attr(2, &[10, 0, 0, to])];

@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io,
     os::{
         fd::{AsRawFd as _, OwnedFd},
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -17,10 +17,10 @@ use nix::{
     sys::stat::Mode,
 };
 
-use crate::netns::NetNs;
+use crate::{netns::NetNs, plain_file};
 
 /// More than any honest file of this sort has.
-pub(super) const LONGEST: u64 = 64 << 10;
+pub(super) const LONGEST: usize = 64 << 10;
 
 /// What a file holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,24 +63,12 @@ impl Root {
     /// When it is not there, is no plain file, or may not be read.
     pub(super) fn read(&self, path: &str) -> io::Result<Content> {
         let path = path.trim_start_matches('/');
-        // O_PATH first: opening a pipe would wait, and opening a device may do things.
         let how = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
             .mode(Mode::empty())
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let found = File::from(openat2(&self.0, path, how)?);
-        if !found.metadata()?.is_file() {
-            return Err(io::Error::other("it is no plain file"));
-        }
-        let again = format!("/proc/self/fd/{}", found.as_raw_fd());
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open(again)?;
-        let mut bytes = Vec::new();
-        file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-        let cut = bytes.len() as u64 > LONGEST;
-        bytes.truncate(LONGEST as usize);
+        let (bytes, cut) = plain_file::read(&found, LONGEST)?;
         Ok(Content {
             text: String::from_utf8_lossy(&bytes).into_owned(),
             cut,
@@ -113,7 +101,7 @@ mod tests {
         symlink("../secret", at("root/relative")).expect("a link");
         symlink("/proc/self/root/etc/hostname", at("root/magic")).expect("a link");
         nix::unistd::mkfifo(&at("root/pipe"), Mode::S_IRWXU).expect("a pipe");
-        fs::write(at("root/long"), vec![b'x'; LONGEST as usize + 9]).expect("a file");
+        fs::write(at("root/long"), vec![b'x'; LONGEST + 9]).expect("a file");
         let root = Root(directory(&at("root")).expect("the root"));
         assert_eq!(root.read("/plain").expect("a file").text, "inside");
         assert_eq!(root.read("/absolute").expect("a link").text, "inside");
@@ -122,7 +110,7 @@ mod tests {
         }
         let long = root.read("/long").expect("a file");
         assert!(long.cut);
-        assert_eq!(long.text.len() as u64, LONGEST);
+        assert_eq!(long.text.len(), LONGEST);
     }
 
     #[test]

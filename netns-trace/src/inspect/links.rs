@@ -287,8 +287,7 @@ fn read_xdp(value: &[u8]) -> Option<(&'static str, u32)> {
 
 // struct ifaddrmsg and IFA_*; include/uapi/linux/if_addr.h.
 fn read_address(body: &[u8]) -> Option<(u32, Address)> {
-    const FLAGS: [(u32, &str); 8] = [
-        (0x001, "secondary"), // of IPv6: temporary
+    const FLAGS: [(u32, &str); 7] = [
         (0x002, "nodad"),
         (0x004, "optimistic"),
         (0x008, "dadfailed"),
@@ -297,6 +296,7 @@ fn read_address(body: &[u8]) -> Option<(u32, Address)> {
         (0x100, "mngtmpaddr"),
         (0x200, "noprefixroute"),
     ];
+    const SECONDARY: u32 = 0x01;
     const PERMANENT: u32 = 0x80;
     let (family, prefix) = (*body.first()?, *body.get(1)?);
     let (short_flags, scope) = (*body.get(2)?, *body.get(3)?);
@@ -309,14 +309,12 @@ fn read_address(body: &[u8]) -> Option<(u32, Address)> {
     let flags = attribute(attributes, libc::IFA_FLAGS)
         .and_then(|value| u32_at(value, 0))
         .unwrap_or(u32::from(short_flags));
-    let mut words: Vec<&'static str> = FLAGS
-        .iter()
-        .filter(|(bit, _)| flags & bit != 0)
-        .map(|&(bit, word)| match (bit, i32::from(family)) {
-            (0x001, libc::AF_INET6) => "temporary",
-            _ => word,
-        })
-        .collect();
+    let mut words = Vec::new();
+    if flags & SECONDARY != 0 {
+        let of_ipv6 = i32::from(family) == libc::AF_INET6;
+        words.push(if of_ipv6 { "temporary" } else { "secondary" });
+    }
+    words.extend(super::routes::words(flags, &FLAGS));
     if flags & PERMANENT == 0 {
         words.push("dynamic");
     }
@@ -337,14 +335,7 @@ fn read_address(body: &[u8]) -> Option<(u32, Address)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::topology::netlink::write_attribute as attr;
 
     #[test]
     fn what_a_link_tells_is_read_and_cut_messages_do_no_harm() {

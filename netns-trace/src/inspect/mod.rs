@@ -48,10 +48,10 @@ pub use self::{
 };
 use self::{links::Details, resolver::Whose};
 use crate::{
-    container::{self, Containers},
+    container,
     netns::{NetNs, NetNsError, named, names},
     probe,
-    target::{Target, TargetSpec},
+    target::{self, Target, TargetSpec},
     topology::netlink::{Netlink, NetlinkError},
 };
 
@@ -129,11 +129,16 @@ struct Inside {
     report: Report,
 }
 
-/// Looks at a namespace. With `name`, that name is looked up from inside.
+/// Looks at a namespace, whose containers are called as `resolver` knows them. With `name`, that name is
+/// looked up from inside.
 ///
 /// # Errors
 /// When the namespace may not be entered; anything less is told in [`Report::missing`].
-pub fn look(target: &Target, name: Option<&str>) -> Result<Report, NetNsError> {
+pub fn look(
+    target: &Target,
+    resolver: &target::Resolver,
+    name: Option<&str>,
+) -> Result<Report, NetNsError> {
     let ns = &target.ns;
     let empty = Report {
         version: 1,
@@ -166,7 +171,7 @@ pub fn look(target: &Target, name: Option<&str>) -> Result<Report, NetNsError> {
     let of_interfaces = std::mem::take(&mut report.sysctls);
     report.sysctls = sysctls::compared(settings, host.as_ref());
     report.sysctls.extend(of_interfaces);
-    add_processes(&mut report, ns);
+    add_processes(&mut report, ns, resolver);
     add_resolver(&mut report, target);
     report.processes.truncate(MOST_PROCESSES);
     if let Some(name) = name {
@@ -279,7 +284,7 @@ fn named_as(numbers: &HashMap<u32, &str>, index: u32) -> String {
         .map_or_else(|| format!("index {index}"), |&name| name.to_owned())
 }
 
-fn add_processes(report: &mut Report, ns: &NetNs) {
+fn add_processes(report: &mut Report, ns: &NetNs, resolver: &target::Resolver) {
     let inodes: HashSet<u64> = report.sockets.iter().map(|socket| socket.inode).collect();
     let mut found = processes::find(ns, &inodes);
     for socket in &mut report.sockets {
@@ -295,21 +300,13 @@ fn add_processes(report: &mut Report, ns: &NetNs) {
         .filter_map(|process| container::of_process(process.pid))
         .collect();
     if !keys.is_empty() {
-        let all = Containers::find();
+        let all = resolver.containers();
         report.containers = keys
             .into_iter()
             .map(|key| Member {
-                label: all.get(&key).map_or_else(
-                    || {
-                        key.id
-                            .chars()
-                            .take(12)
-                            .collect::<String>()
-                            .escape_debug()
-                            .to_string()
-                    },
-                    container::Container::label,
-                ),
+                label: all
+                    .get(&key)
+                    .map_or_else(|| key.label(), container::Container::label),
                 runtime: key.runtime,
                 id: key.id,
             })
@@ -341,11 +338,7 @@ fn add_resolver(report: &mut Report, target: &Target) {
 fn names_of(ns: &NetNs) -> Vec<String> {
     names()
         .into_iter()
-        .filter(|name| {
-            let path = named(name);
-            path.and_then(|path| NetNs::open_plain(&path).ok())
-                .is_some_and(|other| other.is_same(ns))
-        })
+        .filter(|name| named(name).is_some_and(|path| ns.is_at(&path)))
         .collect()
 }
 

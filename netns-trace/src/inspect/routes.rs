@@ -159,7 +159,8 @@ fn read_hops(mut hops: &[u8], names: Names<'_>) -> Vec<Hop> {
     all
 }
 
-fn words(flags: u32, known: &[(u32, &'static str)]) -> Vec<&'static str> {
+/// The words of the bits that are set.
+pub(super) fn words(flags: u32, known: &[(u32, &'static str)]) -> Vec<&'static str> {
     let set = known.iter().filter(|(bit, _)| flags & bit != 0);
     set.map(|&(_, word)| word).collect()
 }
@@ -240,14 +241,7 @@ pub(super) fn table(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::topology::netlink::write_attribute as attr;
 
     fn named(index: u32) -> String {
         format!("if{index}")

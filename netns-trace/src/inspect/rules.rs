@@ -126,14 +126,7 @@ fn read_rule(body: &[u8]) -> Option<Rule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::topology::netlink::write_attribute as attr;
 
     #[test]
     fn a_rule_reads_as_ip_writes_it() {

@@ -174,6 +174,11 @@ fn thread_paths(pid: u32) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The inode of the network namespace that a process is in.
+pub(crate) fn inode_of_process(pid: u32) -> Option<u64> {
+    key_of(&process_path(pid)).map(|(_, inode)| inode)
+}
+
 /// The processes that are in a namespace.
 pub(crate) fn pids_in(ns: &NetNs) -> impl Iterator<Item = u32> {
     let key = (ns.identity().device, ns.identity().inode);

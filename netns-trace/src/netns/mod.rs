@@ -28,7 +28,7 @@ use nix::{
 
 pub(crate) use self::{
     arrivals::Arrivals,
-    find::{is_name, pids, pids_in},
+    find::{inode_of_process, is_name, pids, pids_in},
     process::start_time,
 };
 pub use self::{
@@ -333,7 +333,8 @@ impl NetNs {
         })
     }
 
-    fn is_at(&self, path: &Path) -> bool {
+    /// Whether a path leads to this namespace; false also when that cannot be told.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path)
             .is_ok_and(|m| (m.dev(), m.ino()) == (self.identity.device, self.identity.inode))
     }

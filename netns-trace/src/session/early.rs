@@ -65,15 +65,13 @@ impl EarlyTaps {
         let shape = Shape::of(&usual_plan(&here, config)?, config);
         let mut early = Self {
             config: config.clone(),
-            known: topology::links(&here)?
-                .iter()
-                .map(|link| link.index)
-                .collect(),
+            known: HashSet::new(),
             here,
             shape,
             spare: None,
             taps: Vec::new(),
         };
+        early.pass_over()?;
         early.prepare()?;
         Ok(Some(early))
     }
@@ -100,22 +98,20 @@ impl EarlyTaps {
     pub(super) fn look(&mut self) -> Result<()> {
         self.taps.retain(|tap| tap.since.elapsed() < PATIENCE);
         let links = topology::links(&self.here)?;
-        let ends: Vec<&Link> = links
-            .iter()
-            .filter(|link| !self.known.contains(&link.index) && will_move(link, &links))
-            .collect();
-        let found: Vec<(u32, u32, String)> = ends
-            .iter()
-            .filter_map(|link| Some((link.index, link.peer_index?, link.name.clone())))
-            .collect();
-        for (index, other, name) in found {
-            self.known.extend([index, other]);
+        for link in &links {
+            let Some(other) = link.peer_index.filter(|_| will_move(link, &links)) else {
+                continue;
+            };
+            if self.known.contains(&link.index) {
+                continue;
+            }
+            self.known.extend([link.index, other]);
             if self.taps.len() >= MOST {
                 self.taps.remove(0);
             }
-            match self.tap(index, name) {
+            match self.tap(link) {
                 Ok(attached) => self.taps.push(EarlyTap {
-                    index,
+                    index: link.index,
                     other,
                     since: Instant::now(),
                     attached,
@@ -128,18 +124,18 @@ impl EarlyTaps {
         Ok(())
     }
 
-    fn tap(&mut self, index: u32, name: String) -> Result<Attached> {
-        self.prepare()?;
+    fn tap(&mut self, link: &Link) -> Result<Attached> {
+        let loaded = match self.spare.take() {
+            Some(loaded) => loaded,
+            None => Loaded::load(self.shape.clone())?,
+        };
         let site = TapSite {
             ns: Arc::clone(&self.here),
-            label: format!("{}@host", name.escape_debug()),
-            ifname: name,
-            ifindex: index,
+            label: format!("{}@host", link.printable_name()),
+            ifname: link.name.clone(),
+            ifindex: link.index,
         };
-        match self.spare.take() {
-            Some(loaded) => loaded.attach(&site, self.config.attach),
-            None => anyhow::bail!("no programs are loaded"),
-        }
+        loaded.attach(&site, self.config.attach)
     }
 
     /// Hands over the taps that are on the plan's first interface already.
@@ -193,5 +189,5 @@ fn usual_plan(here: &Arc<NetNs>, config: &CaptureConfig) -> Result<Plan> {
         uplink: Some(site(Role::Uplink, 4)),
         missing: Vec::new(),
     };
-    plan_paths(&[path], config, config.count)
+    plan_paths(&[path], config)
 }

@@ -10,6 +10,7 @@ mod early;
 mod echo;
 mod echo_ways;
 mod follow;
+mod following;
 mod generation;
 mod hold;
 mod latency;

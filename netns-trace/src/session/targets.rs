@@ -22,26 +22,21 @@ const ANY: &str = "any";
 /// Refuses what no machine and no target could make possible.
 pub(super) fn check_wishes(config: &CaptureConfig) -> Result<(), Usage> {
     check_follow(config)?;
-    let many = config.targets.contains(&TargetSpec::All);
-    check_peers(
-        config,
-        if many {
-            usize::MAX
-        } else {
-            config.targets.len()
-        },
-    )
+    if config.targets.contains(&TargetSpec::All) {
+        return Ok(()); // how many there are is not known yet
+    }
+    check_peers(config, config.targets.len())
 }
 
 /// Refuses to follow what is no name: it can never come back.
 fn check_follow(config: &CaptureConfig) -> Result<(), Usage> {
-    let lasts = |spec: &&TargetSpec| {
-        !matches!(
+    let is_one = |spec: &&TargetSpec| {
+        matches!(
             spec,
             TargetSpec::Process(_) | TargetSpec::Inode(_) | TargetSpec::Path(_) | TargetSpec::Host
         )
     };
-    match config.targets.iter().find(|spec| !lasts(spec)) {
+    match config.targets.iter().find(is_one) {
         Some(spec) if config.follow => Err(Usage(format!(
             "--follow waits for a name to come back, and {spec} is one namespace only: name a \
              container, netns:NAME or all"
@@ -71,9 +66,7 @@ pub(super) fn find_targets(specs: &[TargetSpec], may_come: bool) -> Result<Vec<T
             found => found?,
         };
         for target in found {
-            for note in &target.notes {
-                eprintln!("netns-trace: {note}");
-            }
+            say(&target.notes);
             match targets.iter().find(|other| other.ns.is_same(&target.ns)) {
                 // `all` means those that are named beside it, too.
                 Some(_) if *spec == TargetSpec::All => {}
@@ -86,6 +79,13 @@ pub(super) fn find_targets(specs: &[TargetSpec], may_come: bool) -> Result<Vec<T
         }
     }
     Ok(targets)
+}
+
+/// Says what is to be said of a target.
+pub(super) fn say(notes: &[String]) {
+    for note in notes {
+        eprintln!("netns-trace: {note}");
+    }
 }
 
 /// The ways of the targets' packets. Of `all`, what has no interface to choose is left out.
@@ -135,27 +135,18 @@ fn each(target: &Target, is_meant: impl Fn(&Link) -> bool) -> Result<Vec<PathMap
         .collect()
 }
 
-/// Plans the taps of these targets, for so many packets at most.
-pub(super) fn plan_for(
-    targets: &[Target],
-    config: &CaptureConfig,
-    count: Option<u64>,
-) -> Result<Plan> {
-    let paths = find_paths(targets, config.interface.as_deref())?;
-    plan_paths(&paths, config, count)
+/// Plans the taps of these targets.
+pub(super) fn plan_for(targets: &[Target], config: &CaptureConfig) -> Result<Plan> {
+    plan_paths(&find_paths(targets, config.interface.as_deref())?, config)
 }
 
 /// As [`plan_for`], where the ways are known.
-pub(super) fn plan_paths(
-    paths: &[PathMap],
-    config: &CaptureConfig,
-    count: Option<u64>,
-) -> Result<Plan> {
+pub(super) fn plan_paths(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
     let wishes = Wishes {
         written: config.taps.clone(),
         timed: config.latency_taps.clone(),
         direction: config.direction,
-        count,
+        count: config.count,
         snaplen: config.snaplen,
         idle_gap_ns: IDLE_GAP.as_nanos() as u64,
         max_segments: max_segments(),

@@ -1,11 +1,11 @@
 //! Who is in a namespace: its containers, and what is to be said of them.
 
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt as _};
+use std::collections::HashMap;
 
 use super::names;
 use crate::{
     container::{Container, Containers, Network, State},
-    netns::NetNs,
+    netns::{NetNs, inode_of_process},
 };
 
 /// Most containers that a note names.
@@ -13,8 +13,7 @@ const MOST_NAMED: usize = 5;
 
 /// The inode of the namespace that a container's first process is in.
 pub(super) fn inode(container: &Container) -> Option<u64> {
-    let path = format!("/proc/{}/ns/net", container.pid?);
-    fs::metadata(path).map(|meta| meta.ino()).ok()
+    inode_of_process(container.pid?)
 }
 
 /// The containers that run, by the inode of their namespace.
@@ -53,10 +52,9 @@ pub(super) fn notes(container: &Container, ns: &NetNs, containers: &Containers) 
         return notes;
     }
     let is_other = |other: &&Container| {
-        let pods = (&other.pod, &container.pod);
-        let in_one_pod = matches!(pods, (Some(a), Some(b))
-            if (&a.namespace, &a.name) == (&b.namespace, &b.name));
-        other.key != container.key && !in_one_pod && inode(other) == Some(ns.inode())
+        other.key != container.key
+            && !names::is_same_pod(other, container)
+            && inode(other) == Some(ns.inode())
     };
     let others: Vec<String> = containers
         .iter()

@@ -12,6 +12,6 @@ mod spec;
 
 pub use self::{
     error::TargetError,
-    resolve::{Resolver, Target, label, resolve, resolve_many, resolve_with},
+    resolve::{Resolver, Target, label, resolve, resolve_with},
     spec::{TargetSpec, UsageError},
 };

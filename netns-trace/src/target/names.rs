@@ -2,7 +2,7 @@
 
 use super::{TargetError, near::near};
 use crate::{
-    container::{Container, Containers, Runtime},
+    container::{self, Container, Containers, Runtime},
     netns,
 };
 
@@ -49,8 +49,9 @@ pub(super) fn fit(runtime: Option<Runtime>, name: &str, container: &Container) -
     // An id of containerd's is behind its namespace, and that of a container in a container behind the
     // outer one's.
     let own = key.id.rsplit('/').next().unwrap_or(&key.id);
-    let is_hex = own.len() == 64 && own.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let begins = is_hex && !name.is_empty() && (own.starts_with(name) || key.id.starts_with(name));
+    let begins = container::is_id(own)
+        && !name.is_empty()
+        && (own.starts_with(name) || key.id.starts_with(name));
     if begins {
         return Some(Fit::Prefix);
     }
@@ -109,7 +110,8 @@ pub(super) fn find<'a>(
     }))
 }
 
-fn is_same_pod(one: &Container, other: &Container) -> bool {
+/// Whether both are containers of one pod.
+pub(super) fn is_same_pod(one: &Container, other: &Container) -> bool {
     match (&one.pod, &other.pod) {
         (Some(a), Some(b)) => (&a.namespace, &a.name) == (&b.namespace, &b.name),
         _ => false,
@@ -165,8 +167,7 @@ pub(super) fn form(container: &Container, containers: &Containers) -> String {
 /// As runtimes print ids of 64 digits; others are printed whole.
 fn short_id(container: &Container) -> String {
     let id = &container.key.id;
-    let is_plain = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_plain { &id[..12] } else { id }
+    if container::is_id(id) { &id[..12] } else { id }
         .escape_debug()
         .to_string()
 }

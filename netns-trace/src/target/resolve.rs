@@ -63,7 +63,11 @@ impl Resolver {
         }
     }
 
-    fn one(&self, spec: &TargetSpec) -> Result<Target, TargetError> {
+    /// The one namespace that `spec` names.
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`], and [`TargetError::NotOne`] for `all`.
+    pub fn one(&self, spec: &TargetSpec) -> Result<Target, TargetError> {
         let ns = match spec {
             TargetSpec::Netns(name) => match named(name) {
                 Some(path) => NetNs::open(&path)?,
@@ -172,19 +176,6 @@ impl Resolver {
 /// As [`Resolver::resolve`], and [`TargetError::NotOne`] for `all`.
 pub fn resolve(spec: &TargetSpec) -> Result<Target, TargetError> {
     Resolver::new().one(spec)
-}
-
-/// Finds the namespaces that they name, in their order; `all` becomes many. Runtimes are asked once.
-///
-/// # Errors
-/// As [`Resolver::resolve`], for the first of them that fails.
-pub fn resolve_many(specs: &[TargetSpec]) -> Result<Vec<Target>, TargetError> {
-    let resolver = Resolver::new();
-    let mut targets = Vec::new();
-    for spec in specs {
-        targets.extend(resolver.resolve(spec)?);
-    }
-    Ok(targets)
 }
 
 /// As [`resolve`], by containers that are known already: nobody is asked.

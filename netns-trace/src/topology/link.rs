@@ -280,14 +280,7 @@ pub(super) fn read_default(body: &[u8], family: u8) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::topology::netlink::write_attribute as attr;
 
     fn route(table: u8, metric: Option<u32>, index: u32, flags: u32) -> Answer {
         let mut body = vec![2, 0, 0, 0, table, 0, 0, libc::RTN_UNICAST];

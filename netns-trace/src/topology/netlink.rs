@@ -104,18 +104,8 @@ impl Netlink {
         &mut self,
         message: &RouteNetlinkMessage,
     ) -> Result<Vec<Answer>, NetlinkError> {
-        for _ in 1..DUMP_ATTEMPTS {
-            self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
-            if let (answers, true) = self.answers()? {
-                return Ok(answers);
-            }
-        }
-        self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
-        let (answers, whole) = self.answers()?;
-        if !whole {
-            log::warn!("the kernel's tables kept changing while they were read");
-        }
-        Ok(answers)
+        let send = |netlink: &mut Self| netlink.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP);
+        Ok(self.dump_by(send, usize::MAX)?.0)
     }
 
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
@@ -148,16 +138,28 @@ impl Netlink {
         body: &[u8],
         limit: usize,
     ) -> Result<(Vec<Answer>, usize), NetlinkError> {
-        let mut attempt = 1;
-        loop {
+        let send = |netlink: &mut Self| {
             let mut bytes = Vec::with_capacity(HEADER + body.len());
             bytes.extend(((HEADER + body.len()) as u32).to_ne_bytes());
             bytes.extend(kind.to_ne_bytes());
             bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-            bytes.extend(self.next_sequence().to_ne_bytes());
+            bytes.extend(netlink.next_sequence().to_ne_bytes());
             bytes.extend([0; 4]); // the port: the kernel knows it
             bytes.extend(body);
-            self.send_bytes(&bytes)?;
+            netlink.send_bytes(&bytes)
+        };
+        self.dump_by(send, limit)
+    }
+
+    /// Asks for a table by `send`, again while it changes under the kernel's hands.
+    fn dump_by(
+        &mut self,
+        send: impl Fn(&mut Self) -> io::Result<()>,
+        limit: usize,
+    ) -> Result<(Vec<Answer>, usize), NetlinkError> {
+        let mut attempt = 1;
+        loop {
+            send(self)?;
             let (answers, left_out, whole) = self.answers_up_to(limit)?;
             if whole || attempt == DUMP_ATTEMPTS {
                 if !whole {
@@ -318,6 +320,15 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     let field = bytes.get(at..at + 8)?;
     Some(u64::from_ne_bytes(field.try_into().ok()?))
+}
+
+/// An attribute as it goes into a message, filled up to a multiple of four bytes.
+pub(crate) fn write_attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
 }
 
 /// An address of four or sixteen bytes.

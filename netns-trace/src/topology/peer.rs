@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     os::fd::{AsFd, AsRawFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -92,35 +92,22 @@ fn find_namespace(inside: &NetNs, id: i32) -> Result<Found<NetNs>, TopologyError
     if id < 0 {
         return Ok(Err("it has no number here".into()));
     }
-    for usual in [NetNs::current(), NetNs::host()].into_iter().flatten() {
-        if !usual.is_same(inside) && nsid_of(inside, &usual)? == Some(id) {
-            return Ok(Ok(usual));
-        }
+    let mut found = None;
+    let denied = each_namespace(inside, BTreeSet::from([id]), |_, ns| {
+        found = Some(ns.try_clone());
+    })?;
+    match found {
+        Some(ns) => Ok(Ok(ns?)),
+        None if denied => Ok(Err(
+            "some processes may not be looked at; CAP_SYS_PTRACE is missing (run as root)".into(),
+        )),
+        None => Ok(Err("no name, process or mount leads to it".into())),
     }
-    let mut candidates = Candidates::new();
-    let found = inside.run(|| -> Result<Option<NetNs>, TopologyError> {
-        let mut netlink = open_netlink()?;
-        for (path, _) in candidates.by_ref() {
-            // It may have ended since it was listed.
-            if let Ok(candidate) = NetNs::open_plain(&path)
-                && nsid(&mut netlink, &candidate)? == Some(id)
-            {
-                return Ok(reopen_with_identity(&path, &candidate));
-            }
-        }
-        Ok(None)
-    })??;
-    Ok(found.ok_or_else(|| {
-        if candidates.denied {
-            "some processes may not be looked at; CAP_SYS_PTRACE is missing (run as root)".into()
-        } else {
-            "no name, process or mount leads to it".into()
-        }
-    }))
 }
 
 /// The namespaces that `inside` knows by these numbers, each handed to `found` with its number; a
-/// number that none is found for is left out. Each is open only while `found` looks at it.
+/// number that none is found for is left out. None stays open afterwards. Tells
+/// whether there were processes that may not be looked at.
 ///
 /// # Errors
 /// When a namespace cannot be entered or the kernel does not tell the numbers.
@@ -128,7 +115,7 @@ pub(crate) fn each_namespace(
     inside: &NetNs,
     mut ids: BTreeSet<i32>,
     mut found: impl FnMut(i32, &NetNs),
-) -> Result<(), TopologyError> {
+) -> Result<bool, TopologyError> {
     ids.retain(|&id| id >= 0);
     let usual = [NetNs::current(), NetNs::host()].into_iter().flatten();
     for ns in usual {
@@ -139,35 +126,32 @@ pub(crate) fn each_namespace(
         }
     }
     // Numbers first, on one thread; what is done with the namespaces needs threads of its own.
-    let mut paths: Vec<(i32, PathBuf, u64)> = Vec::new();
+    let mut there: Vec<(i32, PathBuf, NetNs)> = Vec::new();
+    let mut candidates = Candidates::new();
     inside.run(|| -> Result<(), TopologyError> {
         let mut netlink = open_netlink()?;
-        let mut candidates = Candidates::new();
         while !ids.is_empty() {
-            let Some((path, inode)) = candidates.next() else {
+            let Some((path, _)) = candidates.next() else {
                 break;
             };
             if let Ok(candidate) = NetNs::open_plain(&path)
                 && let Some(id) = nsid(&mut netlink, &candidate)?
                 && ids.remove(&id)
             {
-                paths.push((id, path, inode));
+                there.push((id, path, candidate));
             }
         }
         Ok(())
     })??;
-    for (id, path, inode) in paths {
+    for (id, path, candidate) in there {
+        // The candidate is held open: its inode cannot have been handed out again.
         if let Ok(ns) = NetNs::open(&path)
-            && ns.inode() == inode
+            && ns.is_same(&candidate)
         {
             found(id, &ns);
         }
     }
-    Ok(())
-}
-
-fn reopen_with_identity(path: &Path, candidate: &NetNs) -> Option<NetNs> {
-    NetNs::open(path).ok().filter(|ns| ns.is_same(candidate))
+    Ok(candidates.denied)
 }
 
 /// The number by which `inside` knows `other`; `None` for itself, and when it knows it not.
