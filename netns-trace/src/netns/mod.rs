@@ -28,8 +28,8 @@ use nix::{
 
 pub(crate) use self::{
     arrivals::Arrivals,
-    find::{is_name, pids, pids_in},
-    process::start_time,
+    find::{is_name, mounts, pids, pids_in, threads},
+    process::{is_kernel_thread, start_time},
 };
 pub use self::{
     error::NetNsError,
