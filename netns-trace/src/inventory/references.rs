@@ -18,6 +18,10 @@ use crate::{
     netns::{NetNs, NetNsError},
 };
 
+/// Most paths by which a namespace is tried: one with thousands of processes that all end is not tried
+/// for ever.
+const MOST_TRIED: usize = 16;
+
 /// How far to look. Each part costs a few system calls a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
@@ -158,8 +162,6 @@ impl Reference {
         &self,
         open: impl Fn(&Path) -> Result<NetNs, NetNsError>,
     ) -> Result<NetNs, NetNsError> {
-        /// A namespace with thousands of processes that all end is not tried for ever.
-        const MOST_TRIED: usize = 16;
         let mut first = None;
         for path in self.paths().take(MOST_TRIED) {
             let error = match open(&path) {
@@ -180,6 +182,14 @@ impl Reference {
             inode: self.inode,
             why,
         }
+    }
+
+    /// Whether a path still leads to it, also when it may not be opened.
+    pub(super) fn is_there(&self) -> bool {
+        self.paths().take(MOST_TRIED).any(|path| {
+            fs::metadata(path)
+                .is_ok_and(|meta| (meta.dev(), meta.ino()) == (self.device, self.inode))
+        })
     }
 
     /// Whether something lives in it, rather than only refers to it.

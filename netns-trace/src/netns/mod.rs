@@ -29,7 +29,7 @@ use nix::{
 pub(crate) use self::{
     arrivals::Arrivals,
     find::{is_name, mounts, pids, pids_in, threads},
-    process::{is_kernel_thread, start_time},
+    process::{is_kernel_thread, may_look_at_all, start_time},
 };
 pub use self::{
     error::NetNsError,

@@ -82,7 +82,7 @@ pub(super) fn host_path() -> &'static str {
 }
 
 /// Whether we have CAP_SYS_PTRACE, by which other users' processes may be looked at.
-pub(super) fn may_look_at_all() -> bool {
+pub(crate) fn may_look_at_all() -> bool {
     privilege::missing(&[Capability::SysPtrace]).is_ok_and(|missing| missing.is_none())
 }
 
