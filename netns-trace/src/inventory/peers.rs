@@ -133,11 +133,7 @@ impl Search<'_> {
         if open.is_empty() {
             return;
         }
-        // One that went meanwhile, or may not be entered any more, has its peers left out.
-        let Ok(ns) = place.reference.open_with(NetNs::open_plain) else {
-            return;
-        };
-        let looked = ns.run(|| -> Result<(), TopologyError> {
+        let looked = place.reference.within(|| -> Result<(), TopologyError> {
             let mut inside = Inside {
                 at,
                 netlink: Netlink::route().map_err(|error| TopologyError::Netlink {
@@ -152,10 +148,9 @@ impl Search<'_> {
             }
             Ok(())
         });
-        match looked {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => log::debug!("inode {}: {why}", place.reference.inode),
-            Err(why) => log::debug!("inode {}: {why}", place.reference.inode),
+        // One that went meanwhile has its peers left out.
+        if let Err(why) = looked.map_err(TopologyError::from).flatten() {
+            log::debug!("inode {}: {why}", place.reference.inode);
         }
     }
 

@@ -176,6 +176,15 @@ impl Reference {
         Err(first.unwrap_or_else(|| self.gone(Path::new(""), "nothing leads to it".into())))
     }
 
+    /// Does some work in it, on a thread of its own; without entering where we are in it anyway.
+    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetNsError> {
+        let here = fs::metadata("/proc/thread-self/ns/net");
+        if here.is_ok_and(|here| (here.dev(), here.ino()) == (self.device, self.inode)) {
+            return Ok(work());
+        }
+        self.open_with(NetNs::open_plain)?.run(work)
+    }
+
     fn gone(&self, path: &Path, why: String) -> NetNsError {
         NetNsError::Gone {
             path: path.to_owned(),

@@ -21,9 +21,14 @@ const WIDEST: usize = 32;
 const MOST_LINES: usize = 6;
 /// Most addresses of an interface.
 const MOST_ADDRESSES: usize = 3;
+/// Columns between two cells.
+const GAP: usize = 2;
+/// Narrower than this, lines are cut rather than wrapped.
+const NARROWEST: usize = 24;
 
 impl Inventory {
-    /// The table, each line cut to `width` where that is given.
+    /// The table; where `width` is given, the interfaces are wrapped to it, and lines that are still
+    /// too long are cut.
     #[must_use]
     pub fn table(&self, width: Option<usize>) -> String {
         let labels: HashMap<u64, String> = self
@@ -53,8 +58,13 @@ impl Inventory {
                 .map(|text| length(text));
             cells.filter(|&length| length <= WIDEST).max().unwrap_or(0)
         });
-        for row in &rows {
-            lay_out(row, widths, &mut lines);
+        let before: usize = widths.iter().map(|width| width + GAP).sum();
+        let room = width.map(|width| width.saturating_sub(before).max(NARROWEST));
+        for mut row in rows {
+            if let (Some(room), [.., last]) = (room, &mut row) {
+                *last = last.iter().flat_map(|text| wrap(text, room)).collect();
+            }
+            lay_out(&row, widths, &mut lines);
         }
         lines.extend(self.left_over());
         let mut text = String::new();
@@ -220,13 +230,13 @@ fn interface(one: &Interface, ports: Option<usize>, labels: &HashMap<u64, String
         } else {
             format!("{} on", link.kind)
         };
-        text.push_str(&format!(" {arrow} {}", self::peer(peer, labels)));
+        text.push_str(&format!(" {arrow} {}", peer_text(peer, labels)));
     }
     text
 }
 
 /// `vethce5c219@docker0`, and where that is, if it is not in the host's namespace.
-fn peer(peer: &Peer, labels: &HashMap<u64, String>) -> String {
+fn peer_text(peer: &Peer, labels: &HashMap<u64, String>) -> String {
     let mut text = match &peer.name {
         Some(name) => name.escape_debug().to_string(),
         None => format!("interface {}", peer.index),
@@ -274,10 +284,27 @@ fn lay_out(row: &[Vec<String>; 4], widths: [usize; 3], lines: &mut Vec<String>) 
                 line.push_str(&" ".repeat(fill));
                 line.push_str(text);
             }
-            column += widths.get(cell).map_or(0, |width| width + 2);
+            column += widths.get(cell).map_or(0, |width| width + GAP);
         }
         lines.push(line);
     }
+}
+
+/// Breaks a text between words; what goes on is indented. A word that is too long stays whole.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            // An arrow belongs to what it points to.
+            Some(line) if line.ends_with('→') || length(line) + 1 + length(word) <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("  {word}")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn cut(line: &str, width: Option<usize>) -> String {
@@ -295,4 +322,82 @@ fn length(text: &str) -> usize {
 
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(texts: [&str; 4]) -> [Vec<String>; 4] {
+        texts.map(|text| text.split('|').map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn a_cell_that_is_too_wide_ends_its_line() {
+        let mut lines = Vec::new();
+        lay_out(
+            &cells(["1", "a|b", "2 sh", "eth0|eth1|eth2"]),
+            [3, 3, 5],
+            &mut lines,
+        );
+        assert_eq!(
+            lines,
+            [
+                "1    a    2 sh   eth0",
+                "     b           eth1",
+                "                 eth2"
+            ]
+        );
+        lines.clear();
+        lay_out(
+            &cells(["1", "abcdef", "2 sh", "eth0"]),
+            [3, 3, 5],
+            &mut lines,
+        );
+        assert_eq!(lines, ["1    abcdef", "          2 sh   eth0"]);
+    }
+
+    #[test]
+    fn lines_are_wrapped_between_words_and_cut_otherwise() {
+        assert_eq!(
+            wrap("eth0 10.77.0.2/24 → veth@br0", 17),
+            ["eth0 10.77.0.2/24", "  → veth@br0"]
+        );
+        assert_eq!(wrap("abcdefgh ijk", 4), ["abcdefgh", "  ijk"]);
+        assert_eq!(cut("abcdef", Some(4)), "abc…");
+        assert_eq!(cut("abcd", Some(4)), "abcd");
+        assert_eq!(cut("abcdef", None), "abcdef");
+    }
+
+    #[test]
+    fn many_lines_end_in_a_count() {
+        let lines: Vec<String> = (0..9).map(|line| line.to_string()).collect();
+        assert_eq!(
+            short(lines.clone()),
+            ["0", "1", "2", "3", "4", "… and 4 more"]
+        );
+        assert_eq!(short(lines[..6].to_vec()).len(), 6);
+    }
+
+    #[test]
+    fn where_a_peer_is_is_told_unless_it_is_the_hosts() {
+        let labels = HashMap::from([(1, "host".to_owned()), (2, "netns:r".to_owned())]);
+        let told = |inode, nsid, name: Option<&str>| {
+            let peer = Peer {
+                netns_inode: inode,
+                nsid,
+                index: 7,
+                name: name.map(str::to_owned),
+                master: Some("br\x1b".into()),
+            };
+            peer_text(&peer, &labels)
+        };
+        assert_eq!(told(Some(1), Some(0), Some("v")), r"v@br\u{1b}");
+        assert_eq!(told(Some(2), Some(0), Some("v")), r"v@br\u{1b} in netns:r");
+        assert_eq!(told(Some(2), None, Some("v")), r"v@br\u{1b}");
+        assert_eq!(
+            told(None, Some(3), None),
+            r"interface 7@br\u{1b} in an unknown namespace (nsid 3)"
+        );
+    }
 }

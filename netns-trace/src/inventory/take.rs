@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     container::{Container, Containers, Network},
-    netns::NetNs,
+    netns::NetNsError,
+    privilege::{self, Capability},
     topology::{Link, TopologyError, links_here},
 };
 
@@ -92,7 +93,7 @@ impl Inventory {
                 reference,
                 interfaces: links
                     .map(|links| interfaces(links, at, &mut peers))
-                    .map_err(|why| why.to_string()),
+                    .map_err(|why| why_not(&why)),
             })
             .collect();
         // A namespace that went while it was looked at is none any more.
@@ -170,7 +171,18 @@ fn all_links(namespaces: &[Reference]) -> Vec<Result<Vec<Link>, TopologyError>> 
 }
 
 fn links_of(reference: &Reference) -> Result<Vec<Link>, TopologyError> {
-    reference.open_with(NetNs::open_plain)?.run(links_here)?
+    reference.within(links_here)?
+}
+
+/// Why the interfaces are not known, in few words: the paths are told besides.
+fn why_not(error: &TopologyError) -> String {
+    let TopologyError::NetNs(NetNsError::EnterDenied { .. }) = error else {
+        return error.to_string();
+    };
+    match privilege::missing(&[Capability::SysAdmin]) {
+        Ok(None) => "not entered: another user namespace owns it".into(),
+        _ => "not entered: CAP_SYS_ADMIN is missing (run as root)".into(),
+    }
 }
 
 /// The containers in a namespace: those of its processes, and those whose runtime keeps a name for it.
