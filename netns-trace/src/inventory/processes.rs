@@ -2,7 +2,7 @@
 //! descriptors it has open. Links in /proc are read rather than opened: it is one system call, and it
 //! keeps nothing alive.
 
-use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs, io, ops::RangeInclusive, os::unix::fs::MetadataExt as _, path::Path};
 
 use super::{
     mounts,
@@ -14,6 +14,9 @@ use crate::{container, netns};
 const MOST_OPEN: usize = 65_536;
 /// Most descriptors on one namespace that are kept.
 const MOST_DESCRIPTORS: usize = 16;
+/// Where inodes of namespaces are: the fixed ones are just below the first that is handed out;
+/// include/linux/proc_ns.h, fs/proc/generic.c, PROC_DYNAMIC_FIRST.
+const NAMESPACES: RangeInclusive<u64> = 0xefff_ff00..=0xffff_ffff;
 /// Most mount namespaces whose tables are read.
 const MOST_MOUNT_NAMESPACES: usize = 4096;
 
@@ -121,18 +124,45 @@ fn add_descriptors(scan: &mut Scan, pid: u32) {
             ));
             return;
         }
-        let Ok(link) = fs::read_link(entry.path()) else {
+        let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse().ok()) else {
             continue;
         };
-        if let Some(inode) = inode_of(&link, "net")
-            && let Some(fd) = entry.file_name().to_str().and_then(|fd| fd.parse().ok())
-        {
+        if let Some(inode) = namespace_of(Descriptor { pid, fd }, scan.device) {
             let descriptors = &mut scan.entry(inode).descriptors;
             if descriptors.len() < MOST_DESCRIPTORS {
                 descriptors.push(Descriptor { pid, fd });
             }
         }
     }
+}
+
+/// The network namespace that a descriptor is open on.
+///
+/// It reads `net:[INODE]` when opened in /proc. When opened by a name, it reads as that name, or as
+/// nothing after the name has gone (fs/d_path.c, d_path()); its inode, from 5.14 told in fdinfo, shows
+/// then whether to look at the file. Most files are not looked at, since one on a network or FUSE file
+/// system could make us wait.
+fn namespace_of(descriptor: Descriptor, nsfs: u64) -> Option<u64> {
+    let Descriptor { pid, fd } = descriptor;
+    let path = format!("/proc/{pid}/fd/{fd}");
+    let link = fs::read_link(&path).ok()?;
+    if let Some(inode) = inode_of(&link, "net") {
+        return Some(inode);
+    }
+    // Sockets, pipes, anonymous inodes, other namespaces; devices.
+    let is_path = link.as_os_str().is_empty() || link.starts_with("/");
+    if !is_path || link.starts_with("/dev") {
+        return None;
+    }
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+    let inode = info.lines().find_map(|line| line.strip_prefix("ino:"))?;
+    let inode: u64 = inode.trim().parse().ok()?;
+    if !NAMESPACES.contains(&inode) {
+        return None;
+    }
+    let meta = fs::metadata(&path).ok()?;
+    let is_it = meta.dev() == nsfs && netns::NetNs::open_plain(Path::new(&path)).is_ok();
+    is_it.then(|| meta.ino())
 }
 
 #[cfg(test)]
