@@ -44,7 +44,7 @@ fn namespace(one: &Namespace) -> Value {
         "names": names.map(|name| format!("netns:{}", name.name)).collect::<Vec<_>>(),
         "mounts": mounts.collect::<Vec<_>>(),
         "containers": one.containers,
-        "shared": one.containers.len() > 1,
+        "shared": one.is_shared(),
         "processes": reference.processes.len(),
         "pids": reference.processes,
         "main": reference.main,

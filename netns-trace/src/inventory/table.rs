@@ -25,6 +25,8 @@ const MOST_ADDRESSES: usize = 3;
 const GAP: usize = 2;
 /// Narrower than this, lines are cut rather than wrapped.
 const NARROWEST: usize = 24;
+/// A blank at which no line is broken.
+const GLUE: char = '\u{a0}';
 
 impl Inventory {
     /// The table; where `width` is given, the interfaces are wrapped to it, and lines that are still
@@ -69,7 +71,7 @@ impl Inventory {
         lines.extend(self.left_over());
         let mut text = String::new();
         for line in lines {
-            text.push_str(&cut(line.trim_end(), width));
+            text.push_str(&cut(line.trim_end(), width).replace(GLUE, " "));
             text.push('\n');
         }
         text
@@ -220,17 +222,17 @@ fn interface(one: &Interface, ports: Option<usize>, labels: &HashMap<u64, String
         text.push_str(" (down)");
     }
     match ports {
-        Some(1) => text.push_str(" (1 port)"),
-        Some(count) => text.push_str(&format!(" ({count} ports)")),
+        Some(1) => text.push_str(&format!(" (1{GLUE}port)")),
+        Some(count) => text.push_str(&format!(" ({count}{GLUE}ports)")),
         None => {}
     }
     if let Some(peer) = &one.peer {
         let arrow = if link.kind.is_pair() {
             "→".to_owned()
         } else {
-            format!("{} on", link.kind)
+            format!("{}{GLUE}on", link.kind)
         };
-        text.push_str(&format!(" {arrow} {}", peer_text(peer, labels)));
+        text.push_str(&format!(" {arrow}{GLUE}{}", peer_text(peer, labels)));
     }
     text
 }
@@ -247,7 +249,7 @@ fn peer_text(peer: &Peer, labels: &HashMap<u64, String>) -> String {
     match (peer.netns_inode.map(|inode| labels.get(&inode)), peer.nsid) {
         (_, None) => {}
         (Some(Some(label)), _) if label == "host" => {}
-        (Some(Some(label)), _) => text.push_str(&format!(" in {label}")),
+        (Some(Some(label)), _) => text.push_str(&format!(" in{GLUE}{label}")),
         (Some(None), _) => {}
         (None, Some(id)) => text.push_str(&format!(" in an unknown namespace (nsid {id})")),
     }
@@ -295,8 +297,7 @@ fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
-            // An arrow belongs to what it points to.
-            Some(line) if line.ends_with('→') || length(line) + 1 + length(word) <= room => {
+            Some(line) if length(line) + 1 + length(word) <= room => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -360,8 +361,8 @@ mod tests {
     #[test]
     fn lines_are_wrapped_between_words_and_cut_otherwise() {
         assert_eq!(
-            wrap("eth0 10.77.0.2/24 → veth@br0", 17),
-            ["eth0 10.77.0.2/24", "  → veth@br0"]
+            wrap("eth0 10.77.0.2/24 →\u{a0}veth@br0", 20),
+            ["eth0 10.77.0.2/24", "  →\u{a0}veth@br0"]
         );
         assert_eq!(wrap("abcdefgh ijk", 4), ["abcdefgh", "  ijk"]);
         assert_eq!(cut("abcdef", Some(4)), "abc…");
@@ -393,7 +394,10 @@ mod tests {
             peer_text(&peer, &labels)
         };
         assert_eq!(told(Some(1), Some(0), Some("v")), r"v@br\u{1b}");
-        assert_eq!(told(Some(2), Some(0), Some("v")), r"v@br\u{1b} in netns:r");
+        assert_eq!(
+            told(Some(2), Some(0), Some("v")),
+            "v@br\\u{1b} in\u{a0}netns:r"
+        );
         assert_eq!(told(Some(2), None, Some("v")), r"v@br\u{1b}");
         assert_eq!(
             told(None, Some(3), None),

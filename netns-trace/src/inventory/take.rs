@@ -108,6 +108,12 @@ impl Inventory {
 }
 
 impl Namespace {
+    /// Whether containers share it with one another, or with the host.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.containers.len() + usize::from(self.reference.is_host) > 1
+    }
+
     fn rank(&self) -> u8 {
         match self {
             one if one.reference.is_host => 0,
