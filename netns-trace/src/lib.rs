@@ -9,6 +9,7 @@ pub mod cli;
 pub mod container;
 pub mod demo;
 pub mod inspect;
+pub mod inventory;
 pub mod lab;
 pub mod latency;
 pub mod netns;

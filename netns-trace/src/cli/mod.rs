@@ -6,6 +6,7 @@ mod demo;
 mod inspect;
 mod lab;
 mod latency;
+mod list;
 mod logger;
 mod out;
 mod overhead;
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Build a lab of two containers on a bridge, send traffic, capture it, report, clean up
     Demo(demo::DemoArgs),
+    /// List every network namespace of this machine, and who refers to it
+    List(list::ListArgs),
     /// Capture the packets of a network namespace, as tcpdump does
     Capture(Box<capture::CaptureArgs>),
     /// Time packets between eth0, veth, bridge and uplink
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Demo(args) => args.run(),
+        Command::List(args) => args.run(),
         Command::Capture(args) => args.run(),
         Command::Latency(args) => args.run(),
         Command::Inspect(args) => args.run(),

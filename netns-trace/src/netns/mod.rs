@@ -28,8 +28,8 @@ use nix::{
 
 pub(crate) use self::{
     arrivals::Arrivals,
-    find::{inode_of_process, is_name, pids, pids_in},
-    process::start_time,
+    find::{inode_of_process, is_name, mounts, pids, pids_in, threads},
+    process::{is_kernel_thread, may_look_at_all, start_time},
 };
 pub use self::{
     error::NetNsError,

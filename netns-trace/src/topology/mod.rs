@@ -8,6 +8,7 @@ mod gateway;
 mod link;
 pub(crate) mod netlink;
 pub(crate) mod news;
+mod nsid;
 mod path;
 mod peer;
 
@@ -18,4 +19,9 @@ pub use self::{
     netlink::NetlinkError,
     path::{Missing, PathMap, Role, Site, discover},
 };
-pub(crate) use self::{gateway::read_gateway_of, link::read_link, peer::each_namespace};
+pub(crate) use self::{
+    gateway::read_gateway_of,
+    link::{links_here, read_link},
+    nsid::{link_there, nsid},
+    peer::each_namespace,
+};

@@ -1,22 +1,12 @@
 //! The other end of a pair, in whatever namespace it is. The kernel names it by an index and by
 //! a number that the asking namespace gave the other one; both mean nothing by themselves.
 
-use std::{
-    collections::BTreeSet,
-    os::fd::{AsFd, AsRawFd},
-    path::PathBuf,
-    sync::Arc,
-};
-
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    nsid::{NsidAttribute, NsidMessage},
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use super::{
     TopologyError,
     link::{Link, LinkKind, links},
-    netlink::{Netlink, attribute, u32_at},
+    nsid::{nsid, open_netlink},
     path::{Found, Role, Site, article},
 };
 use crate::netns::{Candidates, NetNs, label_of};
@@ -160,31 +150,4 @@ fn nsid_of(inside: &NetNs, other: &NetNs) -> Result<Option<i32>, TopologyError> 
         return Ok(None);
     }
     inside.run(|| nsid(&mut open_netlink()?, other))?
-}
-
-fn open_netlink() -> Result<Netlink, TopologyError> {
-    Netlink::route().map_err(|error| TopologyError::Netlink {
-        operation: "open a netlink socket",
-        source: error.into(),
-    })
-}
-
-fn nsid(netlink: &mut Netlink, other: &NetNs) -> Result<Option<i32>, TopologyError> {
-    const NETNSA_NSID: u16 = 1; // include/uapi/linux/net_namespace.h
-    const HEADER: usize = 4; // struct rtgenmsg, padded
-    let mut message = NsidMessage::default();
-    let fd = other.as_fd().as_raw_fd() as u32;
-    message.attributes.push(NsidAttribute::Fd(fd));
-    let answers = netlink
-        .ask(RouteNetlinkMessage::GetNsId(message), 0)
-        .map_err(|source| TopologyError::Netlink {
-            operation: "ask for the number of a namespace",
-            source,
-        })?;
-    let id = answers
-        .iter()
-        .find_map(|answer| attribute(answer.body.get(HEADER..)?, NETNSA_NSID))
-        .and_then(|value| u32_at(value, 0))
-        .map(|id| id as i32);
-    Ok(id.filter(|&id| id >= 0)) // -1: it has none
 }
