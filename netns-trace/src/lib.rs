@@ -7,6 +7,7 @@ pub mod capture;
 pub mod cli;
 pub mod container;
 pub mod demo;
+pub mod inspect;
 pub mod inventory;
 pub mod lab;
 pub mod latency;

@@ -5,6 +5,8 @@ pub mod bed;
 pub mod browser;
 pub mod classifier;
 pub mod command;
+pub mod dns;
+pub mod inspected;
 pub mod kernel;
 pub mod names;
 pub mod namespaces;

@@ -3,6 +3,7 @@
 
 mod capture;
 mod demo;
+mod inspect;
 mod lab;
 mod latency;
 mod logger;
@@ -32,6 +33,8 @@ enum Command {
     Capture(Box<capture::CaptureArgs>),
     /// Time packets between eth0, veth, bridge and uplink
     Latency(latency::LatencyArgs),
+    /// Show what a network namespace is like: interfaces, routes, sockets, name lookup, rules
+    Inspect(inspect::InspectArgs),
     /// Compare round trips on loopback with those to the gateway, and show where the difference goes
     Overhead(overhead::OverheadArgs),
     /// Build, list and remove networks of namespaces to try things on
@@ -49,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => args.run(),
         Command::Capture(args) => args.run(),
         Command::Latency(args) => args.run(),
+        Command::Inspect(args) => args.run(),
         Command::Overhead(args) => args.run(),
         Command::Lab(args) => args.run(),
     };

@@ -271,7 +271,7 @@ fn forget_mark(filter: &Filter) {
 }
 
 /// What the kernel answers where an interface, or a qdisc on it, is not there.
-fn is_no_device(why: &NetlinkError) -> bool {
+pub(super) fn is_no_device(why: &NetlinkError) -> bool {
     [Errno::ENODEV, Errno::ENOENT, Errno::EINVAL]
         .iter()
         .any(|errno| why.errno() == Some(*errno as i32))

@@ -14,6 +14,7 @@ mod kernel;
 mod link;
 mod maps;
 mod pins;
+mod programs;
 mod tc;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use self::{
     error::ProbeError,
     kernel::{check_kernel, check_privileges, possible_cpus},
     maps::{GroupSum, KernelLog, ProbeMaps, Ring},
+    programs::{Listed, Program, describe, programs_here},
 };
 
 /// The built object: the same bytes for every little-endian machine.

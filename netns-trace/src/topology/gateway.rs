@@ -11,7 +11,7 @@ use netlink_packet_route::{
 use super::{
     TopologyError,
     link::read_default,
-    netlink::{Answer, Netlink, attribute, u16_at, u32_at},
+    netlink::{self, Answer, Netlink, attribute, u16_at, u32_at},
 };
 use crate::netns::NetNs;
 
@@ -114,15 +114,11 @@ fn read_gateway(attributes: &[u8]) -> Option<IpAddr> {
     read_gateway_of(attributes)
 }
 
-fn read_gateway_of(attributes: &[u8]) -> Option<IpAddr> {
+pub(crate) fn read_gateway_of(attributes: &[u8]) -> Option<IpAddr> {
     let value = attribute(attributes, libc::RTA_GATEWAY)
         // struct rtvia: the family, then the address.
         .or_else(|| attribute(attributes, libc::RTA_VIA)?.get(2..))?;
-    match value.len() {
-        4 => Some(<[u8; 4]>::try_from(value).ok()?.into()),
-        16 => Some(<[u8; 16]>::try_from(value).ok()?.into()),
-        _ => None,
-    }
+    netlink::address(value)
 }
 
 fn read_device(answer: &Answer) -> Option<u32> {

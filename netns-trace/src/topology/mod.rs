@@ -18,3 +18,4 @@ pub use self::{
     netlink::NetlinkError,
     path::{Missing, PathMap, Role, Site, discover},
 };
+pub(crate) use self::{gateway::read_gateway_of, link::read_link, peer::each_namespace};

@@ -2,8 +2,9 @@
 //! a number that the asking namespace gave the other one; both mean nothing by themselves.
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd, AsRawFd},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -116,6 +117,53 @@ fn find_namespace(inside: &NetNs, id: i32) -> Result<Found<NetNs>, TopologyError
             "no name, process or mount leads to it".into()
         }
     }))
+}
+
+/// The namespaces that `inside` knows by these numbers, each handed to `found` with its number; a
+/// number that none is found for is left out. Each is open only while `found` looks at it.
+///
+/// # Errors
+/// When a namespace cannot be entered or the kernel does not tell the numbers.
+pub(crate) fn each_namespace(
+    inside: &NetNs,
+    mut ids: BTreeSet<i32>,
+    mut found: impl FnMut(i32, &NetNs),
+) -> Result<(), TopologyError> {
+    ids.retain(|&id| id >= 0);
+    let usual = [NetNs::current(), NetNs::host()].into_iter().flatten();
+    for ns in usual {
+        if let Some(id) = nsid_of(inside, &ns)?
+            && ids.remove(&id)
+        {
+            found(id, &ns);
+        }
+    }
+    // Numbers first, on one thread; what is done with the namespaces needs threads of its own.
+    let mut paths: Vec<(i32, PathBuf, u64)> = Vec::new();
+    inside.run(|| -> Result<(), TopologyError> {
+        let mut netlink = open_netlink()?;
+        let mut candidates = Candidates::new();
+        while !ids.is_empty() {
+            let Some((path, inode)) = candidates.next() else {
+                break;
+            };
+            if let Ok(candidate) = NetNs::open_plain(&path)
+                && let Some(id) = nsid(&mut netlink, &candidate)?
+                && ids.remove(&id)
+            {
+                paths.push((id, path, inode));
+            }
+        }
+        Ok(())
+    })??;
+    for (id, path, inode) in paths {
+        if let Ok(ns) = NetNs::open(&path)
+            && ns.inode() == inode
+        {
+            found(id, &ns);
+        }
+    }
+    Ok(())
 }
 
 fn reopen_with_identity(path: &Path, candidate: &NetNs) -> Option<NetNs> {
