@@ -7,6 +7,7 @@
 mod arrivals;
 mod error;
 mod find;
+mod naming;
 mod process;
 
 use std::{
@@ -29,6 +30,7 @@ use nix::{
 pub(crate) use self::{
     arrivals::Arrivals,
     find::{is_name, mounts, pids, pids_in, threads},
+    naming::{bind, is_settled, path_of, reserve, unbind},
     process::{is_kernel_thread, start_time},
 };
 pub use self::{
