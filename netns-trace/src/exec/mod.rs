@@ -58,12 +58,12 @@ pub enum ExecError {
         source: io::Error,
     },
     /// The tool itself cannot be started.
-    #[error("cannot run {program:?}: {}", refusal(program, source))]
+    #[error("cannot run {program:?}: {}", refusal(program, why))]
     Tool {
         /// As it was asked for.
         program: OsString,
-        /// What the kernel said.
-        source: io::Error,
+        /// What the kernel said; told in other words.
+        why: io::Error,
     },
 }
 
@@ -73,22 +73,22 @@ impl ExecError {
     #[must_use]
     pub fn status(&self) -> u8 {
         match self {
-            Self::Tool { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::Tool { why, .. } if why.kind() == io::ErrorKind::NotFound => 127,
             Self::Tool { .. } => 126,
             _ => 1,
         }
     }
 }
 
-fn refusal(program: &OsString, source: &io::Error) -> String {
+fn refusal(program: &OsString, why: &io::Error) -> String {
     let is_path = program.as_bytes().contains(&b'/');
-    match source.kind() {
+    match why.kind() {
         io::ErrorKind::NotFound if is_path => {
             "there is no such file, or the interpreter that it names is missing".into()
         }
         io::ErrorKind::NotFound => "there is no such command in PATH".into(),
         io::ErrorKind::PermissionDenied => "it is not executable".into(),
-        _ => source.to_string(),
+        _ => why.to_string(),
     }
 }
 
@@ -113,7 +113,7 @@ pub fn exec(
         }
         Err(ExecError::Tool {
             program: tool.program.clone(),
-            source: Command::new(&tool.program).args(&tool.args).exec(),
+            why: Command::new(&tool.program).args(&tool.args).exec(),
         })
     })?
 }
@@ -133,16 +133,11 @@ mod tests {
                 "there is no such file, or the interpreter that it names is missing",
             ),
             ("/x", libc::EACCES, 126, "it is not executable"),
-            (
-                "x",
-                libc::E2BIG,
-                126,
-                "Argument list too long (os error 7)",
-            ),
+            ("x", libc::E2BIG, 126, "Argument list too long (os error 7)"),
         ] {
             let error = ExecError::Tool {
                 program: program.into(),
-                source: io::Error::from_raw_os_error(errno),
+                why: io::Error::from_raw_os_error(errno),
             };
             assert_eq!(error.status(), status);
             assert_eq!(error.to_string(), format!("cannot run {program:?}: {said}"));

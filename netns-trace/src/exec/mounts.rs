@@ -29,8 +29,14 @@ pub(super) fn set_up(resolver: &Resolver) -> Result<(), ExecError> {
     unshare(CloneFlags::CLONE_NEWNS)
         .map_err(|errno| failed("make a mount namespace", errno.into()))?;
     // What is mounted here stays here; what the host mounts and unmounts later still arrives.
-    mount(NOTHING, "/", NOTHING, MsFlags::MS_SLAVE | MsFlags::MS_REC, NOTHING)
-        .map_err(|errno| failed("set the mounts apart from the host's", errno.into()))?;
+    mount(
+        NOTHING,
+        "/",
+        NOTHING,
+        MsFlags::MS_SLAVE | MsFlags::MS_REC,
+        NOTHING,
+    )
+    .map_err(|errno| failed("set the mounts apart from the host's", errno.into()))?;
     match resolver {
         Resolver::Directory(directory) => mount_directory(directory)?,
         Resolver::Text(text) => mount_text(text)
@@ -75,7 +81,13 @@ fn bind(what: &Path, over: &Path) -> io::Result<()> {
         .custom_flags(libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(over)?;
     let place = format!("/proc/self/fd/{}", place.as_raw_fd());
-    mount(Some(what), place.as_str(), NOTHING, MsFlags::MS_BIND, NOTHING)?;
+    mount(
+        Some(what),
+        place.as_str(),
+        NOTHING,
+        MsFlags::MS_BIND,
+        NOTHING,
+    )?;
     Ok(())
 }
 

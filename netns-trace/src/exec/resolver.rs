@@ -80,7 +80,11 @@ fn directory_of(spec: &TargetSpec) -> Option<PathBuf> {
 /// other mounts than we have. Tools of the host that somebody runs inside have ours.
 fn process_of(ns: &NetNs) -> Option<u32> {
     let found_by = ns.identity().process.map(|process| process.pid);
-    let mounts = |who: &str| fs::metadata(format!("/proc/{who}/ns/mnt")).map(|ns| ns.ino()).ok();
+    let mounts = |who: &str| {
+        fs::metadata(format!("/proc/{who}/ns/mnt"))
+            .map(|ns| ns.ino())
+            .ok()
+    };
     let own = mounts("self");
     let has_own = |pid: &u32| {
         let theirs = mounts(&pid.to_string());

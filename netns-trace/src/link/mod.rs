@@ -47,7 +47,10 @@ impl Link {
         } else {
             format!("until `ip netns delete {name}`")
         };
-        format!("{name}: {target} (inode {}), kept alive {end}\n", self.inode)
+        format!(
+            "{name}: {target} (inode {}), kept alive {end}\n",
+            self.inode
+        )
     }
 }
 

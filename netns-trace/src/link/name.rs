@@ -63,7 +63,10 @@ mod tests {
             assert_eq!(made.as_deref(), name, "{label}");
             assert!(made.is_none_or(|made| check(&made).is_ok()), "{label}");
         }
-        assert_eq!(from_label(&"x".repeat(1000)).map(|name| name.len()), Some(63));
+        assert_eq!(
+            from_label(&"x".repeat(1000)).map(|name| name.len()),
+            Some(63)
+        );
     }
 
     #[test]

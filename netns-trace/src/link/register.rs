@@ -207,7 +207,9 @@ mod tests {
         symlink(at("web"), at("link")).expect("a link");
         nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
         assert_eq!(read(&at("web")), Some(record("web")));
-        for name in ["other", "cut", "later", "long", "empty", "link", "pipe", "none"] {
+        for name in [
+            "other", "cut", "later", "long", "empty", "link", "pipe", "none",
+        ] {
             assert_eq!(read(&at(name)), None, "{name}");
         }
     }

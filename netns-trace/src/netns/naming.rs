@@ -69,7 +69,12 @@ pub(crate) fn unbind(path: &Path) -> io::Result<()> {
 /// cannot be told, as after a clock was set back.
 pub(crate) fn is_settled(path: &Path) -> bool {
     const LONG_ENOUGH: Duration = Duration::from_secs(5);
-    let age = || fs::symlink_metadata(path)?.modified()?.elapsed().map_err(io::Error::other);
+    let age = || {
+        fs::symlink_metadata(path)?
+            .modified()?
+            .elapsed()
+            .map_err(io::Error::other)
+    };
     age().is_ok_and(|age| age >= LONG_ENOUGH)
 }
 
