@@ -6,6 +6,7 @@ pub mod browser;
 pub mod classifier;
 pub mod command;
 pub mod dns;
+pub mod dweller;
 pub mod inspected;
 pub mod kernel;
 pub mod names;

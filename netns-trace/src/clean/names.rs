@@ -2,10 +2,14 @@
 //! and what is removed is what was looked at.
 
 use std::{
-    ffi::OsStr,
+    ffi::{CString, OsStr},
     fs::{self, File, Metadata, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    mem::MaybeUninit,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -147,8 +151,7 @@ fn look(path: &Path, meta: &Metadata, nsfs: u64) -> Verdict {
     if !meta.is_file() {
         return Verdict::NoName("neither a file nor a link");
     }
-    let beside = path.parent().and_then(|parent| fs::metadata(parent).ok());
-    if beside.is_none_or(|parent| parent.dev() != meta.dev()) {
+    if is_mount_point(path) {
         Verdict::NoName("something else is mounted there")
     } else if meta.len() > 0 {
         Verdict::NoName("the file is not empty")
@@ -157,6 +160,23 @@ fn look(path: &Path, meta: &Metadata, nsfs: u64) -> Verdict {
     } else {
         Verdict::Unmounted
     }
+}
+
+/// Whether something is mounted on a path itself; true also when that cannot be told.
+fn is_mount_point(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return true;
+    };
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: a path that ends in NUL and room for the answer, both alive over the call.
+    let result =
+        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, 0, found.as_mut_ptr()) };
+    // SAFETY: all zero is a valid answer, and the kernel has filled it in or left it alone.
+    let found = unsafe { found.assume_init() };
+    // From 5.8: include/uapi/linux/stat.h.
+    let root = libc::STATX_ATTR_MOUNT_ROOT as u64;
+    result != 0 || found.stx_attributes_mask & root == 0 || found.stx_attributes & root != 0
 }
 
 fn leads_nowhere(why: &io::Error) -> bool {

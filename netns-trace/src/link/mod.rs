@@ -70,10 +70,10 @@ pub enum LinkError {
     #[error("cannot give a name: {0}")]
     Denied(MissingCapabilities),
     /// The namespace has the name.
-    #[error("{target} is already linked as {name:?}")]
+    #[error("the namespace (inode {inode}) already has the name {name:?}")]
     Already {
-        /// The target's label.
-        target: String,
+        /// Its inode.
+        inode: u64,
         /// The name.
         name: String,
     },
@@ -169,7 +169,7 @@ fn taken(target: &Target, name: String, path: &Path) -> LinkError {
     let owner = match NetNs::open(path) {
         Ok(other) if other.is_same(&target.ns) => {
             return LinkError::Already {
-                target: target.label.clone(),
+                inode: other.inode(),
                 name,
             };
         }
