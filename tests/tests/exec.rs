@@ -281,8 +281,12 @@ struct Container(Child);
 impl Container {
     /// Runs a script with a path as its `$0`, and goes on when it is done.
     fn start(ns: &TestNs, script: &str, path: &Path) -> Self {
+        Self::start_in(&ns.path(), script, path)
+    }
+
+    fn start_in(ns: &Path, script: &str, path: &Path) -> Self {
         let mut child = Command::new("nsenter")
-            .arg(format!("--net={}", ns.path().display()))
+            .arg(format!("--net={}", ns.display()))
             .args(["unshare", "--mount", "sh", "-ec"])
             .arg(format!("{script}; echo ready; exec cat"))
             .arg(path)
@@ -331,6 +335,23 @@ fn a_container_s_resolver_is_found_by_process_and_by_name() {
         fs::read_to_string(&file).expect("read"),
         "nameserver 127.0.0.11\n"
     );
+}
+
+/// What shares the host's namespace does not speak for it.
+#[test]
+fn the_host_s_resolver_is_the_host_s() {
+    require_root!();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("resolv.conf");
+    fs::write(&file, "nameserver 127.0.0.11\n").expect("written");
+    let own = Path::new("/proc/self/ns/net");
+    let container = Container::start_in(own, "mount --bind $0 /etc/resolv.conf", &file);
+    let read = |target: &str| run(["exec", target, "--resolv", "cat", "/etc/resolv.conf"]);
+    let host = fs::read_to_string("/etc/resolv.conf").expect("the host's");
+    let done = read("host");
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), (&*host, ""));
+    let done = read(&format!("pid:{}", container.pid()));
+    assert_eq!(done.stdout, "nameserver 127.0.0.11\n", "{done:?}");
 }
 
 #[test]

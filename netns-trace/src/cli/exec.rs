@@ -55,7 +55,7 @@ impl ExecArgs {
             eprintln!("netns-trace: {note}");
         }
         let resolver = self.resolv.then(|| Resolver::of(&target)).transpose()?;
-        if resolver == Some(Resolver::Host) {
+        if resolver == Some(Resolver::Host) && !target.ns.is_host() {
             eprintln!(
                 "netns-trace: {} has no resolver of its own; the host's is used",
                 target.label

@@ -12,7 +12,7 @@ use super::ExecError;
 use crate::{
     inspect::files::{LONGEST, Root},
     netns::{NETNS_DIRS, NetNs, pids_in},
-    target::{Target, TargetSpec},
+    target::Target,
 };
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -31,13 +31,13 @@ pub enum Resolver {
 }
 
 impl Resolver {
-    /// The resolver of a target: `/etc/netns/NAME` where it was asked for by a name that has one,
-    /// as with `ip netns exec`, else the `/etc/resolv.conf` of its processes.
+    /// The resolver of a target: `/etc/netns/NAME` where it was found by a name that has one, as with
+    /// `ip netns exec`, else the `/etc/resolv.conf` of its processes.
     ///
     /// # Errors
     /// When there is one and it cannot be read, or is not what it should be.
     pub fn of(target: &Target) -> Result<Self, ExecError> {
-        if let Some(directory) = directory_of(&target.spec) {
+        if let Some(directory) = directory_of(target.ns.path()) {
             return Ok(Self::Directory(directory));
         }
         let Some(pid) = process_of(&target.ns) else {
@@ -60,24 +60,16 @@ impl Resolver {
     }
 }
 
-fn directory_of(spec: &TargetSpec) -> Option<PathBuf> {
-    let name = match spec {
-        TargetSpec::Netns(name) => Path::new(name),
-        TargetSpec::Name(name) if crate::netns::is_name(name) => Path::new(name),
-        TargetSpec::Path(path) => {
-            let parent = path.parent()?;
-            let is_name = NETNS_DIRS.iter().any(|dir| parent == Path::new(dir));
-            is_name.then_some(())?;
-            Path::new(path.file_name()?)
-        }
-        _ => return None,
-    };
-    let directory = Path::new(ETC_NETNS).join(name);
+fn directory_of(found_at: &Path) -> Option<PathBuf> {
+    let parent = found_at.parent()?;
+    NETNS_DIRS.iter().find(|dir| parent == Path::new(dir))?;
+    let directory = Path::new(ETC_NETNS).join(found_at.file_name()?);
     directory.is_dir().then_some(directory)
 }
 
 /// The process whose files count: that by which the namespace was found, else the first that has
-/// other mounts than we have. Tools of the host that somebody runs inside have ours.
+/// other mounts than we have. Tools of the host that somebody runs inside have ours; and in the
+/// host's own namespace, others are services and containers that only share it.
 fn process_of(ns: &NetNs) -> Option<u32> {
     let found_by = ns.identity().process.map(|process| process.pid);
     let mounts = |who: &str| {
@@ -90,7 +82,24 @@ fn process_of(ns: &NetNs) -> Option<u32> {
         let theirs = mounts(&pid.to_string());
         theirs.is_some() && theirs != own
     };
-    found_by
-        .filter(has_own)
-        .or_else(|| pids_in(ns).find(has_own))
+    let others = || (!ns.is_host()).then(|| pids_in(ns).find(has_own))?;
+    found_by.filter(has_own).or_else(others)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_have_directories() {
+        for path in [
+            "/proc/1/ns/net",
+            "/run/docker/netns/a",
+            "/run/netns",
+            "/",
+            "",
+        ] {
+            assert_eq!(directory_of(Path::new(path)), None, "{path}");
+        }
+    }
 }
