@@ -3,9 +3,10 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::symlink,
+    os::unix::{fs::symlink, process::ExitStatusExt as _},
     path::{Path, PathBuf},
     process::Command,
+    sync::mpsc::channel,
     time::SystemTime,
 };
 
@@ -16,9 +17,12 @@ use netns_trace_tests::{
     private_run,
     refusal::{as_nobody, refused, without_capability},
     require_root,
-    tool::{Done, binary, netns_trace, run},
+    tool::{Done, Running, binary, netns_trace, run},
 };
-use nix::mount::{MsFlags, mount};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::Signal,
+};
 use serde_json::Value;
 
 const REGISTER: &str = "/run/netns-trace/names";
@@ -231,8 +235,21 @@ fn a_linked_name_stays_while_a_thread_lives_there() {
     link(&dweller, "web");
     let ns = netns_trace::netns::NetNs::open(&name("web")).expect("its name");
     drop(dweller);
-    ns.run(|| assert_eq!(clean(&[]).stdout, ""))
-        .expect("entered");
+    let (entered, wait_for_it) = channel();
+    let (leave, wait_for_word) = channel::<()>();
+    std::thread::scope(|scope| {
+        let ns = &ns;
+        let inside = scope.spawn(move || {
+            ns.run(move || {
+                entered.send(()).expect("somebody waits");
+                drop(wait_for_word.recv()); // an error is the word
+            })
+        });
+        wait_for_it.recv().expect("a thread inside");
+        assert_eq!(clean(&[]).stdout, "");
+        drop(leave);
+        inside.join().expect("its end").expect("entered");
+    });
     drop(ns);
     assert!(clean(&[]).stdout.starts_with("removed /run/netns/web"));
 }
@@ -395,6 +412,37 @@ fn what_killed_runs_left_goes() {
     );
     let down = run(["lab", "down", "kept"]);
     assert!(down.status.success(), "{down:?}");
+}
+
+/// On kernels without TCX, a filter outlives the capture that added it.
+#[test]
+fn the_filters_of_a_killed_capture_go() {
+    require_root!();
+    private_run::enter_alone();
+    let ns = TestNs::new();
+    let filters = || ns_tc(&ns, "filter show dev lo ingress");
+    let target = format!("netns:{}", ns.name);
+    let capture = ["--attach", "clsact", &target, "-i", "lo", "-w", "/dev/null"];
+    let capture = Running::capture(capture);
+    let pid = capture.pid();
+    assert_eq!(clean(&[]).stdout, "", "it runs");
+    assert!(filters().contains("netns_trace"), "{}", filters());
+    capture.signal(Signal::SIGKILL);
+    assert_eq!(capture.wait().status.signal(), Some(libc::SIGKILL));
+    assert!(filters().contains("netns_trace"), "{}", filters());
+    let line = format!("/run/netns-trace/filters/{pid}: filters of a capture that was killed\n");
+    assert_eq!(clean(&["--dry-run"]).stdout, format!("would remove {line}"));
+    assert!(filters().contains("netns_trace"), "{}", filters());
+    assert_eq!(clean(&[]).stdout, format!("removed {line}"));
+    assert_eq!(filters(), "");
+    assert_eq!(ns_tc(&ns, "qdisc show dev lo clsact"), "");
+    assert!(!is_there(Path::new("/run/netns-trace")));
+}
+
+fn ns_tc(ns: &TestNs, arguments: &str) -> String {
+    let start = ["-n", &ns.name];
+    let arguments: Vec<&str> = start.into_iter().chain(arguments.split(' ')).collect();
+    netns_trace_tests::command::run("tc", &arguments)
 }
 
 #[test]
