@@ -38,7 +38,7 @@ static OBJECT: &[u8] =
     aya::include_bytes_aligned!("../../../netns-trace-ebpf/object/netns-trace.bpf.o");
 
 /// What all taps of a capture have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProbeOptions {
     /// Size of the ring in bytes: a power of two, at least a page.
     pub ring_bytes: u32,

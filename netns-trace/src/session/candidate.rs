@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{CaptureConfig, generation::Attached, plan::Plan, targets::plan_for};
+use super::{CaptureConfig, early::EarlyTaps, generation::Attached, plan::Plan, targets::plan_for};
 use crate::{
     container::{self, Container, ContainerKey, Containers},
     netns::{NetNs, named, pids_in},
@@ -63,7 +63,7 @@ impl Candidate {
     }
 
     /// Attaches to its interface if there is one by now.
-    pub(super) fn tap(&mut self, config: &CaptureConfig) {
+    pub(super) fn tap(&mut self, config: &CaptureConfig, early: Option<&mut EarlyTaps>) {
         if self.key.is_none() {
             self.key = pids_in(&self.ns).find_map(container::of_process);
         }
@@ -71,13 +71,17 @@ impl Candidate {
         if self.taps.is_some() || !(self.news.take() || self.age() < Duration::from_millis(100)) {
             return;
         }
-        match self.attach(config) {
+        match self.attach(config, early) {
             Ok(taps) => self.taps = Some(taps),
             Err(why) => log::debug!("{self}: {why:#}"),
         }
     }
 
-    fn attach(&self, config: &CaptureConfig) -> Result<(Plan, Attached)> {
+    fn attach(
+        &self,
+        config: &CaptureConfig,
+        early: Option<&mut EarlyTaps>,
+    ) -> Result<(Plan, Attached)> {
         let target = Target {
             spec: TargetSpec::Inode(self.inode()),
             label: self.to_string(),
@@ -85,7 +89,10 @@ impl Candidate {
             notes: Vec::new(),
         };
         let plan = plan_for(&[target], config, config.count)?;
-        let attached = Attached::attach(&plan, config)?;
+        let attached = match early.and_then(|early| early.take(&plan)) {
+            Some(attached) => attached,
+            None => Attached::attach(&plan, config)?,
+        };
         Ok((plan, attached))
     }
 

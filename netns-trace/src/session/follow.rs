@@ -13,6 +13,7 @@
 use std::{
     collections::HashSet,
     os::fd::AsFd as _,
+    path::Path,
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -28,7 +29,8 @@ use nix::{
 };
 
 use super::{
-    CaptureConfig, candidate::Candidate, generation::Attached, plan::Plan, targets::plan_for,
+    CaptureConfig, candidate::Candidate, early::EarlyTaps, generation::Attached, plan::Plan,
+    targets::plan_for,
 };
 use crate::{
     container::Containers,
@@ -88,6 +90,8 @@ impl Follower {
             captured: present.iter().map(|target| target.ns.inode()).collect(),
             arrivals: Arrivals::new(),
             news: LinkNews::here().context("cannot listen for changes of interfaces")?,
+            heard: false,
+            early: EarlyTaps::new(config)?,
             candidates: Vec::new(),
             asked: None,
             asked_at: Instant::now(),
@@ -189,6 +193,10 @@ struct Following {
     captured: HashSet<u64>,
     arrivals: Arrivals,
     news: LinkNews,
+    /// Something has changed since the last wait.
+    heard: bool,
+    /// New pairs, where taps move along with an interface.
+    early: Option<EarlyTaps>,
     /// Namespaces that are there and not captured, since it is not known whose they are.
     candidates: Vec<Candidate>,
     /// Where the names that were asked for will come.
@@ -213,11 +221,10 @@ impl Following {
             }
             self.look();
             if self.is_complete() {
-                self.candidates.clear();
                 continue;
             }
             for candidate in &mut self.candidates {
-                candidate.tap(&self.config);
+                candidate.tap(&self.config, self.early.as_mut());
             }
             self.candidates
                 .retain(|candidate| !candidate.is_useless(PATIENCE));
@@ -254,7 +261,7 @@ impl Following {
             std::thread::sleep(wait);
         }
         drop(fds);
-        self.news.take();
+        self.heard = self.news.take();
         if let Err(errno) = self.wake.read()
             && errno != nix::errno::Errno::EAGAIN
         {
@@ -276,29 +283,51 @@ impl Following {
         }
     }
 
-    /// Looks for new namespaces. Where there is one, a name may have lost its old one just before.
+    /// Looks for new namespaces, and for new pairs. Where there are any, a name may have lost its
+    /// namespace just before; where none is missing, they are nobody's business.
     fn look(&mut self) {
         let start = Instant::now();
         let new = self.arrivals.look();
         self.look_after = LOOK_AFTER.max(start.elapsed() * 20);
-        if new.is_empty() {
-            return;
-        }
-        for name in &mut self.names {
-            if name.has.as_ref().is_some_and(is_gone) {
-                name.lose();
+        if self.heard || !new.is_empty() {
+            for name in &mut self.names {
+                if name.has.as_ref().is_some_and(is_gone) {
+                    name.lose();
+                }
             }
         }
-        for (path, inode) in new {
-            if self.candidates.len() >= MOST_UNKNOWN {
-                let oldest = self.candidates.remove(0);
-                log::warn!("{oldest} is given up: too many new namespaces at once");
-            }
-            match Candidate::new(&path) {
-                Ok(candidate) if candidate.inode() == inode => self.candidates.push(candidate),
-                Ok(_) => {} // another one has the path by now: the next look finds it
-                Err(why) => log::info!("{}: {why:#}", path.display()),
-            }
+        if self.is_complete() {
+            self.candidates.clear();
+        } else {
+            new.into_iter()
+                .for_each(|(path, inode)| self.suspect(&path, inode));
+        }
+        self.look_early();
+    }
+
+    fn look_early(&mut self) {
+        let is_complete = self.is_complete();
+        let Some(early) = &mut self.early else { return };
+        let done = match (self.heard, is_complete) {
+            (true, true) => early.pass_over(),
+            (true, false) => early.look(),
+            (false, _) => early.prepare(),
+        };
+        if let Err(why) = done {
+            log::warn!("new interfaces are not tapped early any more: {why:#}");
+            self.early = None;
+        }
+    }
+
+    fn suspect(&mut self, path: &Path, inode: u64) {
+        if self.candidates.len() >= MOST_UNKNOWN {
+            let oldest = self.candidates.remove(0);
+            log::warn!("{oldest} is given up: too many new namespaces at once");
+        }
+        match Candidate::new(path) {
+            Ok(candidate) if candidate.inode() == inode => self.candidates.push(candidate),
+            Ok(_) => {} // another one has the path by now: the next look finds it
+            Err(why) => log::info!("{}: {why:#}", path.display()),
         }
     }
 

@@ -6,6 +6,7 @@
 mod aside;
 mod candidate;
 mod config;
+mod early;
 mod echo;
 mod echo_ways;
 mod follow;

@@ -142,6 +142,15 @@ pub(super) fn plan_for(
     count: Option<u64>,
 ) -> Result<Plan> {
     let paths = find_paths(targets, config.interface.as_deref())?;
+    plan_paths(&paths, config, count)
+}
+
+/// As [`plan_for`], where the ways are known.
+pub(super) fn plan_paths(
+    paths: &[PathMap],
+    config: &CaptureConfig,
+    count: Option<u64>,
+) -> Result<Plan> {
     let wishes = Wishes {
         written: config.taps.clone(),
         timed: config.latency_taps.clone(),
@@ -151,7 +160,7 @@ pub(super) fn plan_for(
         idle_gap_ns: IDLE_GAP.as_nanos() as u64,
         max_segments: max_segments(),
     };
-    plan::plan(&paths, &wishes)
+    plan::plan(paths, &wishes)
 }
 
 /// Refuses what the output cannot hold, beside the link types that are there `before`; tells all link
