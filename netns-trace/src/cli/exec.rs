@@ -51,8 +51,11 @@ impl ExecArgs {
             args: command.collect(),
         };
         let target = resolve(&self.target).map_err(ExecError::from)?;
-        for note in &target.notes {
-            eprintln!("netns-trace: {note}");
+        // Stderr is the tool's. That it works on the host's own network is said all the same.
+        if self.verbose > 0 || target.ns.is_host() {
+            for note in &target.notes {
+                eprintln!("netns-trace: {note}");
+            }
         }
         let resolver = self.resolv.then(|| Resolver::of(&target)).transpose()?;
         if resolver == Some(Resolver::Host) && !target.ns.is_host() {
