@@ -334,6 +334,32 @@ fn a_name_that_is_mounted_elsewhere_stays() {
     ip("netns delete first");
 }
 
+/// As snapd keeps one for each snap.
+#[test]
+fn a_name_that_is_mounted_where_no_process_is_stays() {
+    require_root!();
+    private_run::enter_alone();
+    ip("netns add first"); // so that the directory is there
+    let keep = Path::new("/run/a b.mnt");
+    fs::write(keep, "").expect("a file");
+    let status = Command::new("unshare")
+        .args(["--mount=/run/a b.mnt", "--propagation=private"])
+        .args(["ip", "netns", "add", "inside"])
+        .status();
+    assert!(status.expect("unshare").success());
+    age(&name("inside"));
+    assert_eq!(
+        clean(&[]).stdout,
+        "kept /run/netns/inside: its namespace is mounted in the mount namespace at /run/a b.mnt\n"
+    );
+    nix::mount::umount(keep).expect("unmounted");
+    assert_eq!(
+        clean(&[]).stdout,
+        "removed /run/netns/inside: no namespace is mounted there any more\n"
+    );
+    ip("netns delete first");
+}
+
 #[test]
 fn a_runtime_s_own_names_are_told_and_left() {
     require_root!();

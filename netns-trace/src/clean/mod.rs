@@ -5,6 +5,7 @@
 //! First all is looked at and decided, then done; with a dry run, only the first. Runtimes' own
 //! directories are theirs: what is stale there is told and left.
 
+mod kept;
 mod names;
 mod ours;
 mod report;

@@ -95,10 +95,8 @@ pub(super) fn plan(sight: &Sight, kept: &mut Vec<Item>) -> Vec<Step> {
             Verdict::Dangling => "it is a link to what does not exist",
             Verdict::Unmounted => {
                 let name = path.file_name().unwrap_or_default();
-                if let Some(pid) = elsewhere.get(name) {
-                    keep(format!(
-                        "its namespace is mounted in the mount namespace of process {pid}"
-                    ));
+                if let Some(place) = elsewhere.get(name) {
+                    keep(format!("its namespace is mounted in {place}"));
                     continue;
                 }
                 if let Some(blind) = &sight.blind {

@@ -1,14 +1,14 @@
 //! What can be seen of those who use namespaces, and how far that goes.
 
 use std::{
-    collections::HashMap,
-    ffi::OsStr,
+    collections::{HashMap, HashSet},
+    ffi::{OsStr, OsString},
     fs, io,
     os::unix::fs::MetadataExt as _,
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
 };
 
-use super::{Item, Kind};
+use super::{Item, Kind, kept};
 use crate::{
     inventory::{References, Scope, StaleReason},
     netns::{NETNS_DIRS, pids},
@@ -20,6 +20,8 @@ const INIT: u32 = 1;
 /// Who uses which namespace, looked at once.
 pub(super) struct Sight {
     references: References,
+    /// Names that are mounted in mount namespaces without a process, and where those are kept.
+    kept: Vec<(OsString, PathBuf)>,
     /// Why something may be in use without our seeing it.
     pub(super) blind: Option<String>,
 }
@@ -32,10 +34,17 @@ impl Sight {
             descriptors: false,
             containers: false,
         });
-        let blind = hidden()
+        let (inhabited, hidden) = mount_namespaces();
+        let (kept, unseen) = kept::names(&inhabited);
+        let blind = hidden
             .map(|pid| format!("process {pid} may not be looked at, and perhaps uses it"))
+            .or(unseen)
             .or_else(|| references.notes.first().cloned());
-        Self { references, blind }
+        Self {
+            references,
+            kept,
+            blind,
+        }
     }
 
     /// Whether a process or a thread is in the namespace.
@@ -44,22 +53,26 @@ impl Sight {
         found.is_some_and(crate::inventory::Reference::is_lived_in)
     }
 
-    /// A process in whose mount namespace something is mounted on the name, wherever that has its
-    /// directory: with the file, such a mount would go as well.
-    pub(super) fn mounted_elsewhere(&self) -> HashMap<&OsStr, u32> {
-        let mounts = self
-            .references
-            .namespaces
-            .iter()
-            .flat_map(|one| &one.mounts);
-        let stale = self.references.stale.iter();
-        mounts
+    /// The names that something is mounted on in another mount namespace, wherever that has their
+    /// directory, and which one that is: with the file, such a mount would go as well.
+    pub(super) fn mounted_elsewhere(&self) -> HashMap<&OsStr, String> {
+        let mounts = self.references.namespaces.iter();
+        let mounts = mounts.flat_map(|one| &one.mounts);
+        let by_process = mounts
             .filter_map(|path| Some((path.file_name()?, process_of(path)?)))
-            .chain(stale.filter_map(|stale| match stale.reason {
-                StaleReason::MountedElsewhere { pid } => Some((stale.path.file_name()?, pid)),
-                _ => None,
+            .chain(self.references.stale.iter().filter_map(|stale| {
+                let StaleReason::MountedElsewhere { pid } = stale.reason else {
+                    return None;
+                };
+                Some((stale.path.file_name()?, pid))
             }))
-            .collect()
+            .map(|(name, pid)| (name, format!("the mount namespace of process {pid}")));
+        let kept = self.kept.iter().map(|(name, place)| {
+            let place = place.to_string_lossy();
+            let place = place.escape_debug();
+            (name.as_os_str(), format!("the mount namespace at {place}"))
+        });
+        by_process.chain(kept).collect()
     }
 
     /// What is stale in directories of runtimes.
@@ -84,12 +97,21 @@ fn process_of(path: &Path) -> Option<u32> {
     (proc == "proc" && root == "root").then_some(pid)
 }
 
-/// A process that does not let us see its mounts and network, though we have the right to.
-fn hidden() -> Option<u32> {
-    pids().find(|pid| {
-        let looked = fs::read_link(format!("/proc/{pid}/ns/mnt"));
-        *pid != INIT && looked.is_err_and(|why| why.kind() == io::ErrorKind::PermissionDenied)
-    })
+/// The mount namespaces of all processes; and a process that does not let us see its own, though we
+/// have the right to.
+fn mount_namespaces() -> (HashSet<u64>, Option<u32>) {
+    let mut inhabited = HashSet::new();
+    let mut hidden = None;
+    for pid in pids() {
+        match fs::metadata(format!("/proc/{pid}/ns/mnt")) {
+            Ok(ns) => drop(inhabited.insert(ns.ino())),
+            Err(why) if pid != INIT && why.kind() == io::ErrorKind::PermissionDenied => {
+                hidden = hidden.or(Some(pid));
+            }
+            Err(_) => {} // it has ended
+        }
+    }
+    (inhabited, hidden)
 }
 
 /// Whether this process sees only some of the machine's processes.

@@ -29,7 +29,7 @@ use nix::{
 
 pub(crate) use self::{
     arrivals::Arrivals,
-    find::{is_name, mounts, pids, pids_in, threads},
+    find::{is_name, mounts, mounts_of, pids, pids_in, threads},
     naming::{bind, is_settled, path_of, reserve, unbind},
     process::{is_kernel_thread, start_time},
 };
