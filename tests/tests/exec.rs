@@ -171,6 +171,9 @@ fn a_terminal_works() {
     terminal.enter("sh -c 'echo slee''ps; exec sleep 1000'");
     terminal.wait_for("a sleeper", line("sleeps"));
     terminal.press(&["C-c"]);
+    terminal.wait_for("the prompt again", |screen| {
+        screen.trim_end().ends_with("\nin>")
+    });
     terminal.enter("echo interrupted $?");
     terminal.wait_for("the status of SIGINT", line("interrupted 130"));
     terminal.enter("exit 7");
@@ -183,8 +186,10 @@ fn a_terminal_works() {
     ));
     terminal.wait_for("a tool", line("runs"));
     terminal.press(&["C-z"]);
-    terminal.enter("jobs; kill %1; fg");
-    terminal.wait_for("a stopped job", |screen| screen.contains("Stopped"));
+    terminal.wait_for("a stopped job", |screen| {
+        screen.contains("Stopped") && screen.trim_end().ends_with("\n>")
+    });
+    terminal.enter("kill %1; fg");
     terminal.enter("echo ended $?");
     terminal.wait_for("the status of SIGTERM", line("ended 143"));
     terminal.assert_restored();
