@@ -13,7 +13,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The name keeps the namespace alive, also when its container has ended: `netns-trace clean` takes it \
-away once no process lives there, `ip netns delete NAME` at once.")]
+away once no process lives there any more, `ip netns delete NAME` at once. What no process lived in \
+when it was named stays until then.")]
 pub(super) struct LinkArgs {
     /// A container's name or id, NAMESPACE/POD, docker:NAME, podman:NAME, ctr:ID, pod:NAMESPACE/NAME,
     /// netns:NAME, pid:N, inode:N, /a/path or host
