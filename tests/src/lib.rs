@@ -4,6 +4,7 @@
 pub mod bed;
 pub mod browser;
 pub mod classifier;
+pub mod cleaning;
 pub mod command;
 pub mod dns;
 pub mod dweller;

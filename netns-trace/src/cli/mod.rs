@@ -2,10 +2,13 @@
 //! configuration. No logic.
 
 mod capture;
+mod clean;
 mod demo;
+mod exec;
 mod inspect;
 mod lab;
 mod latency;
+mod link;
 mod list;
 mod logger;
 mod out;
@@ -40,6 +43,12 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Compare round trips on loopback with those to the gateway, and show where the difference goes
     Overhead(overhead::OverheadArgs),
+    /// Run a tool of the host in a network namespace
+    Exec(exec::ExecArgs),
+    /// Give a network namespace a name for `ip netns`
+    Link(link::LinkArgs),
+    /// Remove stale names of namespaces, and what netns-trace has left behind
+    Clean(clean::CleanArgs),
     /// Build, list and remove networks of namespaces to try things on
     Lab(lab::LabArgs),
 }
@@ -58,6 +67,9 @@ pub fn main() -> ExitCode {
         Command::Latency(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Overhead(args) => args.run(),
+        Command::Exec(args) => args.run(),
+        Command::Link(args) => args.run(),
+        Command::Clean(args) => args.run(),
         Command::Lab(args) => args.run(),
     };
     match result {

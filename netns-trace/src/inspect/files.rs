@@ -20,25 +20,25 @@ use nix::{
 use crate::{netns::NetNs, plain_file};
 
 /// More than any honest file of this sort has.
-pub(super) const LONGEST: usize = 64 << 10;
+pub(crate) const LONGEST: usize = 64 << 10;
 
 /// What a file holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) text: String,
+pub(crate) struct Content {
+    pub(crate) text: String,
     /// Whether it is longer than [`LONGEST`]; the rest was not read.
-    pub(super) cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// The root directory that files are looked for under.
-pub(super) struct Root(OwnedFd);
+pub(crate) struct Root(OwnedFd);
 
 impl Root {
     /// That of a process, as long as it is in `ns`.
     ///
     /// # Errors
     /// When the process has ended or has left the namespace, and when it may not be looked at.
-    pub(super) fn of_process(pid: u32, ns: &NetNs) -> io::Result<Self> {
+    pub(crate) fn of_process(pid: u32, ns: &NetNs) -> io::Result<Self> {
         // What is opened below stays this process's, whoever gets its number later.
         let process = directory(Path::new(&format!("/proc/{pid}")))?;
         let here = |name: &str| format!("/proc/self/fd/{}/{name}", process.as_raw_fd());
@@ -53,7 +53,7 @@ impl Root {
     ///
     /// # Errors
     /// When it may not be opened.
-    pub(super) fn own() -> io::Result<Self> {
+    pub(crate) fn own() -> io::Result<Self> {
         Ok(Self(directory(Path::new("/"))?))
     }
 
@@ -61,7 +61,7 @@ impl Root {
     ///
     /// # Errors
     /// When it is not there, is no plain file, or may not be read.
-    pub(super) fn read(&self, path: &str) -> io::Result<Content> {
+    pub(crate) fn read(&self, path: &str) -> io::Result<Content> {
         let path = path.trim_start_matches('/');
         let how = OpenHow::new()
             .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)

@@ -9,7 +9,7 @@
 mod conntrack;
 mod diff;
 mod dns;
-mod files;
+pub(crate) mod files;
 mod firewall;
 mod links;
 mod lookup;

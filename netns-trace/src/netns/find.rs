@@ -207,14 +207,21 @@ fn numbers(dir: &Path) -> Vec<u32> {
 /// The network namespaces in a /proc/PID/mountinfo table: inode and mount point;
 /// proc_pid_mountinfo(5).
 pub(crate) fn mounts(table: &[u8]) -> impl Iterator<Item = (u64, PathBuf)> {
-    table.split(|&byte| byte == b'\n').filter_map(|line| {
+    mounts_of(table, "net")
+}
+
+/// As [`mounts`], of namespaces of another kind, such as `mnt`.
+pub(crate) fn mounts_of(table: &[u8], kind: &str) -> impl Iterator<Item = (u64, PathBuf)> {
+    table.split(|&byte| byte == b'\n').filter_map(move |line| {
         let mut fields = line.split(|&byte| byte == b' ');
         let root = fields.nth(3)?;
         let point = fields.next()?;
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        let inode = root.strip_prefix(b"net:[")?.strip_suffix(b"]")?;
+        let file_system = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let inode = root.strip_prefix(kind.as_bytes())?;
+        let inode = inode.strip_prefix(b":[")?.strip_suffix(b"]")?;
         let inode = std::str::from_utf8(inode).ok()?.parse().ok()?;
-        (kind == b"nsfs").then(|| (inode, PathBuf::from(OsString::from_vec(unescape(point)))))
+        (file_system == b"nsfs")
+            .then(|| (inode, PathBuf::from(OsString::from_vec(unescape(point)))))
     })
 }
 
@@ -258,6 +265,8 @@ mod tests {
             junk\n\n";
         let found: Vec<(u64, PathBuf)> = mounts(table).collect();
         assert_eq!(found, [(4_026_532_211, PathBuf::from("/run/netns/a b"))]);
+        let found: Vec<(u64, PathBuf)> = mounts_of(table, "mnt").collect();
+        assert_eq!(found, [(4_026_532_212, PathBuf::from("/run/x"))]);
     }
 
     #[test]

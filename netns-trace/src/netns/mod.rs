@@ -7,6 +7,7 @@
 mod arrivals;
 mod error;
 mod find;
+mod naming;
 mod process;
 
 use std::{
@@ -28,7 +29,8 @@ use nix::{
 
 pub(crate) use self::{
     arrivals::Arrivals,
-    find::{inode_of_process, is_name, mounts, pids, pids_in, threads},
+    find::{inode_of_process, is_name, mounts, mounts_of, pids, pids_in, threads},
+    naming::{bind, is_settled, path_of, reserve, unbind},
     process::{is_kernel_thread, may_look_at_all, start_time},
 };
 pub use self::{

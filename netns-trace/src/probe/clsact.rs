@@ -345,6 +345,22 @@ pub fn sweep() -> usize {
     swept
 }
 
+/// The lists of processes of ours that ended without taking their filters off: what [`sweep`] would
+/// deal with.
+pub fn leftovers() -> Vec<PathBuf> {
+    let lists = fs::read_dir(Path::new(FOLDER).join("filters"));
+    let is_free = |path: &PathBuf| {
+        let file = File::open(path);
+        file.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok())
+    };
+    let paths = lists
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|list| list.path());
+    paths.filter(is_free).collect()
+}
+
 fn sweep_list(path: &Path) -> io::Result<usize> {
     let file = match File::open(path) {
         Ok(file) => file,

@@ -25,7 +25,7 @@ pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
 use self::pins::Pins;
 pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
-    clsact::{Clsact, sweep},
+    clsact::{Clsact, leftovers, sweep},
     cost::measure_cost,
     error::ProbeError,
     kernel::{check_kernel, check_privileges, possible_cpus},
