@@ -14,6 +14,7 @@ pub mod private_run;
 pub mod raw;
 pub mod refusal;
 pub mod root;
+pub mod runtimes;
 pub mod sightings;
 pub mod summary;
 pub mod tcx;
