@@ -1,16 +1,23 @@
 //! netns-trace sees and times every packet of a container from the host.
 //!
-//! Imports run one way: `cli` → `demo`, `session`, `watch` → `capture`, `probe`, `lab`, `inspect` → `inventory`, `target` → `container` →
-//! `topology` → `netns` → `privilege`, `place`. `ARCHITECTURE.md` tells the way that a packet takes through them.
+//! Imports run one way: `cli` → `demo`, `session`, `exec`, `clean` → `capture`, `probe`, `lab`, `link`,
+//! `inspect` → `inventory`, `target` → `container` → `topology` → `netns` → `privilege`, `place`,
+//! `plain_file`. `ARCHITECTURE.md` tells the way that a packet takes through them.
 
 pub mod capture;
+pub mod clean;
 pub mod cli;
 pub mod container;
 pub mod demo;
+pub mod exec;
+pub mod inspect;
+pub mod inventory;
 pub mod lab;
 pub mod latency;
+pub mod link;
 pub mod netns;
 pub mod place;
+mod plain_file;
 pub mod privilege;
 pub mod probe;
 pub mod session;

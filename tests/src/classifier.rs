@@ -146,3 +146,36 @@ impl Classifier {
         value
     }
 }
+
+/// Attaches an XDP program that lets everything pass to an interface of the calling thread's
+/// namespace, in the generic mode; it goes with its link.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn attach_xdp(interface: &str) -> io::Result<OwnedFd> {
+    const PROG_TYPE_XDP: u32 = 6;
+    const XDP: u32 = 37;
+    const GENERIC: u32 = 1 << 1; // XDP_FLAGS_SKB_MODE
+    let pass = [
+        instruction(0xb7, 0, 0, 0, 2), // r0 = XDP_PASS
+        instruction(0x95, 0, 0, 0, 0), // exit
+    ];
+    let mut attributes = [
+        pair(PROG_TYPE_XDP, pass.len() as u32),
+        pass.as_ptr() as u64,
+        c"GPL".as_ptr() as u64,
+        0,
+        0,
+        0,
+    ];
+    let program = descriptor(PROG_LOAD, &mut attributes)?;
+    let index = if_nametoindex(interface)?;
+    let mut attributes = [
+        pair(program.as_raw_fd() as u32, index),
+        pair(XDP, GENERIC),
+        0,
+        0,
+    ];
+    descriptor(LINK_CREATE, &mut attributes)
+}

@@ -4,8 +4,13 @@
 pub mod bed;
 pub mod browser;
 pub mod classifier;
+pub mod cleaning;
 pub mod command;
+pub mod dns;
+pub mod dweller;
+pub mod inspected;
 pub mod kernel;
+pub mod listed;
 pub mod names;
 pub mod namespaces;
 pub mod net;

@@ -9,6 +9,23 @@ use nix::{
 };
 
 const FOLDER: &str = "/run/netns-trace";
+const NONE: Option<&str> = None;
+
+/// Gives this thread, and all that it starts, a /run of its own, empty: its names of namespaces are
+/// nobody else's, and nobody else's can be removed.
+///
+/// # Panics
+///
+/// If the kernel refuses.
+pub fn enter_alone() {
+    set_apart();
+    mount(Some("none"), "/run", Some("tmpfs"), MsFlags::empty(), NONE).expect("a /run of its own");
+}
+
+fn set_apart() {
+    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("mounts of its own");
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).expect("apart");
+}
 
 /// Gives this thread, and all that it starts, a folder of its own. Namespaces that the test makes
 /// must be there before: their names are mounts.
@@ -19,12 +36,10 @@ const FOLDER: &str = "/run/netns-trace";
 pub fn enter() {
     // Another test's last filter may take the folder away just now.
     let mut made = Err(nix::errno::Errno::ENOENT);
-    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).expect("mounts of its own");
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("apart");
+    set_apart();
     for _ in 0..100 {
         fs::create_dir_all(FOLDER).expect("the folder");
-        made = mount(Some("none"), FOLDER, Some("tmpfs"), MsFlags::empty(), none);
+        made = mount(Some("none"), FOLDER, Some("tmpfs"), MsFlags::empty(), NONE);
         if made != Err(nix::errno::Errno::ENOENT) {
             break;
         }

@@ -183,8 +183,15 @@ fn an_interface_that_is_not_there_is_told_with_those_that_are() {
         );
     }
     assert_eq!(
-        refused_early(&["capture", &target, "-i", "any", "-w", &file], 2),
-        "-i any does not work in this version: name one interface, and run one capture for each"
+        refused_early(
+            &["capture", &target, "--follow", "-i", "eth7", "-w", &file],
+            1
+        ),
+        format!("{label} has no interface \"eth7\" (it has: lo, eth0)")
+    );
+    assert!(
+        refused_early(&["capture", "pid:1", "--follow", "-w", &file], 2)
+            .starts_with("--follow waits for a name to come back, and pid:1 is one namespace only")
     );
     assert_eq!(
         refused_early(&["capture", &bed.target("r"), "-w", &file], 1),

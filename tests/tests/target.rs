@@ -51,9 +51,12 @@ fn a_name_that_is_not_there_is_told_with_its_neighbours() {
         error.contains(&format!("did you mean netns:{}", test.name)),
         "{error}"
     );
-    let error = refusal(&test.name);
+    let bare = target(&test.name).expect("a name in /run/netns");
+    assert!(bare.ns.is_same(&test.open()));
+    assert_eq!(bare.label, test.name);
+    let error = refusal(&format!("{}x", test.name));
     assert!(
-        error.contains("does not look up container names"),
+        error.contains("there is no container, pod or namespace"),
         "{error}"
     );
     assert!(

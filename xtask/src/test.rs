@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{build_ebpf, install, vm};
 
 /// Programs that tests use as second witnesses, with their Debian packages.
-const WITNESSES: [(&str, &str); 13] = [
+const WITNESSES: [(&str, &str); 18] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("capinfos", "wireshark-common"),
@@ -25,6 +25,11 @@ const WITNESSES: [(&str, &str); 13] = [
     ("tmux", "tmux"),
     ("chromium", "chromium"),
     ("xmllint", "libxml2-utils"),
+    ("bpftool", "bpftool"),
+    ("conntrack", "conntrack"),
+    ("ethtool", "ethtool"),
+    ("iptables-legacy-save", "iptables"),
+    ("setpriv", "util-linux"),
 ];
 
 /// What `cargo xtask test` takes.

@@ -21,7 +21,8 @@ const DEFAULT_RING: u32 = 16 << 20;
 /// What `capture` takes. Letters are tcpdump's, with its meaning.
 #[derive(Debug, Args)]
 pub(super) struct CaptureArgs {
-    /// Namespaces: netns:NAME, pid:N, inode:N, /a/path or host; several with commas
+    /// A container's name or id, NAMESPACE/POD, docker:NAME, podman:NAME, ctr:ID, pod:NAMESPACE/NAME,
+    /// netns:NAME, pid:N, inode:N, /a/path, host or all; several with commas
     #[arg(value_name = "TARGET", required = true, value_delimiter = ',')]
     targets: Vec<TargetSpec>,
     /// Interface in the namespace [default: eth0, else the only one]

@@ -23,7 +23,8 @@ use crate::{
 /// What `latency` takes.
 #[derive(Debug, Args)]
 pub(super) struct LatencyArgs {
-    /// Namespaces: netns:NAME, pid:N, inode:N, /a/path or host; several with commas
+    /// A container's name or id, NAMESPACE/POD, docker:NAME, podman:NAME, ctr:ID, pod:NAMESPACE/NAME,
+    /// netns:NAME, pid:N, inode:N, /a/path, host or all; several with commas
     #[arg(value_name = "TARGET", required = true, value_delimiter = ',')]
     targets: Vec<TargetSpec>,
 

@@ -2,9 +2,14 @@
 //! configuration. No logic.
 
 mod capture;
+mod clean;
 mod demo;
+mod exec;
+mod inspect;
 mod lab;
 mod latency;
+mod link;
+mod list;
 mod logger;
 mod out;
 mod overhead;
@@ -28,12 +33,22 @@ struct Cli {
 enum Command {
     /// Build a lab of two containers on a bridge, send traffic, capture it, report, clean up
     Demo(demo::DemoArgs),
+    /// List every network namespace of this machine, and who refers to it
+    List(list::ListArgs),
     /// Capture the packets of a network namespace, as tcpdump does
     Capture(Box<capture::CaptureArgs>),
     /// Time packets between eth0, veth, bridge and uplink
     Latency(latency::LatencyArgs),
+    /// Show what a network namespace is like: interfaces, routes, sockets, name lookup, rules
+    Inspect(inspect::InspectArgs),
     /// Compare round trips on loopback with those to the gateway, and show where the difference goes
     Overhead(overhead::OverheadArgs),
+    /// Run a tool of the host in a network namespace
+    Exec(exec::ExecArgs),
+    /// Give a network namespace a name for `ip netns`
+    Link(link::LinkArgs),
+    /// Remove stale names of namespaces, and what netns-trace has left behind
+    Clean(clean::CleanArgs),
     /// Build, list and remove networks of namespaces to try things on
     Lab(lab::LabArgs),
 }
@@ -47,9 +62,14 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Demo(args) => args.run(),
+        Command::List(args) => args.run(),
         Command::Capture(args) => args.run(),
         Command::Latency(args) => args.run(),
+        Command::Inspect(args) => args.run(),
         Command::Overhead(args) => args.run(),
+        Command::Exec(args) => args.run(),
+        Command::Link(args) => args.run(),
+        Command::Clean(args) => args.run(),
         Command::Lab(args) => args.run(),
     };
     match result {

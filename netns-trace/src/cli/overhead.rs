@@ -15,7 +15,8 @@ use crate::{
 /// What `overhead` takes.
 #[derive(Debug, Args)]
 pub(super) struct OverheadArgs {
-    /// Namespace: netns:NAME, pid:N, inode:N, /a/path or host
+    /// A container's name or id, NAMESPACE/POD, docker:NAME, podman:NAME, ctr:ID, pod:NAMESPACE/NAME,
+    /// netns:NAME, pid:N, inode:N, /a/path or host
     #[arg(value_name = "TARGET")]
     target: TargetSpec,
 

@@ -5,18 +5,23 @@ use std::process::ExitCode;
 
 use clap::error::ContextValue;
 
-use crate::{lab::LabError, session::Usage};
+use crate::{exec::ExecError, lab::LabError, link::LinkError, session::Usage};
 
 /// Tells why the command failed, and returns the exit status: 2 where the fault is in what was
-/// asked for, 1 otherwise.
+/// asked for, 126 and 127 where a tool cannot be run, 1 otherwise.
 pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
     eprintln!("netns-trace: {}", causes(error));
     let usage = error.is::<Usage>()
         || error
             .downcast_ref::<LabError>()
-            .is_some_and(LabError::is_usage);
+            .is_some_and(LabError::is_usage)
+        || error
+            .downcast_ref::<LinkError>()
+            .is_some_and(LinkError::is_usage);
     if usage {
         ExitCode::from(2)
+    } else if let Some(exec) = error.downcast_ref::<ExecError>() {
+        ExitCode::from(exec.status())
     } else {
         ExitCode::FAILURE
     }

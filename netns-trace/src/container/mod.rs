@@ -5,11 +5,24 @@
 //! is down, absent, slow or talks rubbish costs its names and a note, nothing else. This module knows
 //! processes and runtimes; it does not know interfaces, targets or packets.
 
+mod api;
+mod ask;
 mod cgroup;
+mod docker;
+mod files;
+mod oci;
+mod podman;
+mod rootless;
+mod sources;
+mod told;
 
 use std::{fmt, path::PathBuf};
 
-pub use self::cgroup::of_process;
+pub(crate) use self::cgroup::is_id;
+pub use self::{
+    cgroup::of_process,
+    sources::{Source, Sources},
+};
 
 /// What runs a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -43,8 +56,9 @@ impl fmt::Display for Runtime {
 pub struct ContainerKey {
     /// What runs it.
     pub runtime: Runtime,
-    /// Its whole id, as the runtime gave it: 64 hexadecimal digits with Docker and Podman, any name
-    /// with `ctr`. Not safe to print.
+    /// Its whole id, as the runtime gave it: 64 hexadecimal digits, but with containerd
+    /// `NAMESPACE/ID`, in which the id may be any name. A container in a container has that one's
+    /// before its own, `OUTER/INNER`. Not safe to print.
     pub id: String,
 }
 
@@ -101,14 +115,27 @@ pub struct Container {
     pub pod: Option<Pod>,
     /// What it does.
     pub state: State,
-    /// Its first process, as this machine numbers it; `None` when it has none. May have ended since:
-    /// check by [`of_process`] that it is still this container's.
+    /// Its first process, as this machine numbers it; `None` when it has none, or none yet that is in
+    /// the container's own namespaces. May have ended since: check by [`of_process`] that it is still this container's.
     pub pid: Option<u32>,
     /// Whose network it uses.
     pub network: Network,
     /// Where the runtime keeps a name for its network namespace, such as
     /// `/run/docker/netns/0a1b2c3d4e5f`.
     pub netns: Option<PathBuf>,
+}
+
+impl ContainerKey {
+    /// The first twelve letters of each part of the id. Safe to print.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let parts = self
+            .id
+            .split('/')
+            .map(|part| part.chars().take(12).collect());
+        let short = parts.collect::<Vec<String>>().join("/");
+        short.escape_debug().to_string()
+    }
 }
 
 impl Container {
@@ -119,7 +146,7 @@ impl Container {
         let label = match (&self.pod, &self.name) {
             (Some(pod), _) => format!("{}/{}", pod.namespace, pod.name),
             (None, Some(name)) => name.clone(),
-            (None, None) => self.key.id.chars().take(12).collect(),
+            (None, None) => return self.key.label(),
         };
         label.escape_debug().to_string()
     }
@@ -133,35 +160,33 @@ pub struct Containers {
 }
 
 impl Containers {
-    /// Looks for containers: what the kernel shows, and the names that runtimes tell. Takes a second or
-    /// two at most, however the runtimes behave.
+    /// Looks for containers: what the kernel shows, and the names that runtimes tell at the usual
+    /// places. Takes a second and a half at most, however the runtimes behave.
     #[must_use]
     pub fn find() -> Self {
-        let list = cgroup::all()
-            .into_iter()
-            .map(|(key, pid)| Container {
-                key,
-                name: None,
-                pod: None,
-                state: State::Unknown,
-                pid: Some(pid),
-                network: Network::Unknown,
-                netns: None,
-            })
-            .collect();
-        Self {
-            list,
-            notes: Vec::new(),
-        }
+        Self::find_at(sources::usual())
     }
 
-    /// As [`Containers::find`], for tests of what is built on it.
+    /// As [`Containers::find`], at other places.
     #[must_use]
-    pub fn of(list: Vec<Container>, notes: Vec<String>) -> Self {
+    pub fn find_at(sources: &Sources) -> Self {
+        let mut answers = ask::all(sources);
+        let notes = answers
+            .iter_mut()
+            .flat_map(|answer| std::mem::take(&mut answer.notes))
+            .collect();
+        // After the answers: what the kernel shows is newer, and decides.
+        Self::of(told::merge(cgroup::all(), answers), notes)
+    }
+
+    /// These containers, for tests of what is built on them.
+    #[must_use]
+    pub fn of(mut list: Vec<Container>, notes: Vec<String>) -> Self {
+        list.sort_by(|a, b| a.key.cmp(&b.key));
         Self { list, notes }
     }
 
-    /// Each container once.
+    /// Each container once, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = &Container> {
         self.list.iter()
     }
@@ -169,7 +194,8 @@ impl Containers {
     /// The container that is known by `key`.
     #[must_use]
     pub fn get(&self, key: &ContainerKey) -> Option<&Container> {
-        self.list.iter().find(|container| &container.key == key)
+        let at = self.list.binary_search_by(|one| one.key.cmp(key)).ok()?;
+        self.list.get(at)
     }
 
     /// What could not be asked, in sentences for people, such as "docker: no answer from

@@ -23,7 +23,7 @@ pub use self::{
     error::LabError,
     flood::{Flood, flood},
     spec::{Cidr, LabSpec, Topology},
-    state::Record,
+    state::{LABS_DIR, Record},
 };
 use crate::netns::{NetNs, NetNsError};
 
@@ -189,17 +189,31 @@ pub fn list() -> Vec<Result<Record, LabError>> {
 /// of those that were there; an error is no reason not to go on.
 pub fn sweep() -> Vec<(String, Result<(), LabError>)> {
     state::remove_drafts();
+    let swept = |(record, state): (Record, StateFile)| {
+        let removed = remove(&record, state);
+        (record.name, removed)
+    };
+    state::names()
+        .iter()
+        .filter_map(|name| orphan(name).map(swept))
+        .collect()
+}
+
+/// The labs that [`sweep`] would remove: their names and their files.
+pub fn orphans() -> Vec<(String, PathBuf)> {
     state::names()
         .into_iter()
-        .filter_map(|name| {
-            let Ok(Opened::Ours(state)) = StateFile::open(&name) else {
-                return None; // in use, or gone
-            };
-            let record = state::read(&name).ok()??;
-            let orphan = record.private || !record.complete;
-            orphan.then(|| (name, remove(&record, state)))
-        })
+        .filter(|name| orphan(name).is_some())
+        .map(|name| (name.clone(), state::path_of(&name)))
         .collect()
+}
+
+fn orphan(name: &str) -> Option<(Record, StateFile)> {
+    let Ok(Opened::Ours(state)) = StateFile::open(name) else {
+        return None; // in use, or gone
+    };
+    let record = state::read(name).ok()??;
+    (record.private || !record.complete).then_some((record, state))
 }
 
 impl Lab {

@@ -1,29 +1,16 @@
-//! Names in /run/netns, made and removed as `ip netns` does, so that it shows them.
+//! Namespaces of a lab, and their names in /run/netns.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{io, path::Path, thread};
 
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg},
-    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
+pub(super) use crate::netns::path_of;
+
 use super::LabError;
-use crate::netns::{Identity, NETNS_DIRS, NetNs, NetNsError};
-
-const NOTHING: Option<&str> = None;
-
-/// The path that a name has.
-pub(super) fn path_of(name: &str) -> PathBuf {
-    Path::new(NETNS_DIRS[0]).join(name)
-}
+use crate::netns::{Identity, NetNs, NetNsError, bind, reserve, unbind};
 
 /// Makes a namespace and gives it a name. `note` writes down what it is known by, before it has
 /// its name: so it can be removed again, whenever we may be killed.
@@ -31,24 +18,18 @@ pub(super) fn create(
     name: &str,
     note: impl FnOnce(&Identity) -> Result<(), LabError> + Send,
 ) -> Result<NetNs, LabError> {
-    prepare_directory().map_err(|e| LabError::io("set up /run/netns", e))?;
     let path = path_of(name);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o000)
-        .open(&path);
-    match file {
+    match reserve(&path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(LabError::NamespaceExists { name: name.into() });
         }
-        other => drop(other.map_err(|e| LabError::io(format!("create {path:?}"), e))?),
+        other => other.map_err(|e| LabError::io(format!("create {path:?}"), e))?,
     }
     let made = mount_new(&path, note).and_then(|()| Ok(NetNs::open(&path)?));
     if made.is_err()
-        && let Err(error) = remove_file(&path)
+        && let Err(error) = unbind(&path)
     {
-        log::warn!("{error}");
+        log::warn!("cannot remove {path:?}: {error}");
     }
     made
 }
@@ -74,8 +55,7 @@ fn mount_new(
                 })?;
                 let own = Path::new("/proc/thread-self/ns/net");
                 note(NetNs::open(own)?.identity())?;
-                mount(Some(own), path, NOTHING, MsFlags::MS_BIND, NOTHING)
-                    .map_err(|e| failed(e.into()))
+                bind(own, path).map_err(failed)
             })
             .map_err(failed)?;
         match maker.join() {
@@ -83,35 +63,6 @@ fn mount_new(
             Err(cause) => std::panic::resume_unwind(cause),
         }
     })
-}
-
-/// The directory has to be a shared mount: a name made in one mount namespace then shows in
-/// the others, and one removed does not live on there.
-fn prepare_directory() -> io::Result<()> {
-    let dir = NETNS_DIRS[0];
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(dir)?;
-    // `ip netns` takes the same lock for the same reason: two that find no mount would both
-    // mount, and the second would hide what the first is about to make.
-    let lock = Flock::lock(File::open(dir)?, FlockArg::LockExclusive).map_err(|(_, e)| e)?;
-    let share = || {
-        mount(
-            NOTHING,
-            dir,
-            NOTHING,
-            MsFlags::MS_SHARED | MsFlags::MS_REC,
-            NOTHING,
-        )
-    };
-    if let Err(Errno::EINVAL) = share() {
-        let own = MsFlags::MS_BIND | MsFlags::MS_REC;
-        mount(Some(dir), dir, NOTHING, own, NOTHING)?;
-        share()?;
-    }
-    drop(lock);
-    Ok(())
 }
 
 /// Takes a name away, if it still means the namespace that it was given to. Without an inode, the
@@ -133,18 +84,5 @@ pub(super) fn remove(name: &str, inode: Option<u64>, cookie: Option<u64>) -> Res
         Err(NetNsError::Stale { .. }) => {} // nothing mounted: only the file is left
         Err(error) => return Err(error.into()),
     }
-    remove_file(&path)
-}
-
-/// The file goes also when the unmounting is refused, which tells nothing: a file on which
-/// something is mounted is not removed.
-fn remove_file(path: &Path) -> Result<(), LabError> {
-    let unmounted = umount2(path, MntFlags::MNT_DETACH);
-    match (fs::remove_file(path), unmounted) {
-        (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        (Err(_), Err(errno)) if errno != Errno::EINVAL => {
-            Err(LabError::io(format!("unmount {path:?}"), errno.into()))
-        }
-        (removed, _) => removed.map_err(|e| LabError::io(format!("remove {path:?}"), e)),
-    }
+    unbind(&path).map_err(|e| LabError::io(format!("remove {path:?}"), e))
 }

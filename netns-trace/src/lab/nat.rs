@@ -6,7 +6,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::{LabError, wire::refused};
-use crate::topology::netlink::Netlink;
+use crate::topology::netlink::{Netlink, write_attribute};
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -44,7 +44,7 @@ fn transaction(uplink: &str, sequence: u32) -> Vec<u8> {
         *to = from;
     }
     let load = [be32(1, 1), be32(2, 7)].concat(); // register 1 = NFT_META_OIFNAME
-    let value = nested(3, &attribute(1, &name));
+    let value = nested(3, &write_attribute(1, &name));
     let compare = [be32(1, 1), be32(2, 0), value].concat(); // register 1, NFT_CMP_EQ
     let expressions = [
         expression("meta", &load),
@@ -92,22 +92,14 @@ fn expression(name: &str, data: &[u8]) -> Vec<u8> {
     nested(1, &body) // NFTA_LIST_ELEM
 }
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-    bytes.extend_from_slice(&kind.to_ne_bytes());
-    bytes.extend_from_slice(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
 fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
-    attribute(kind | 0x8000, value) // NLA_F_NESTED
+    write_attribute(kind | 0x8000, value) // NLA_F_NESTED
 }
 
 fn string(kind: u16, text: &str) -> Vec<u8> {
-    attribute(kind, &[text.as_bytes(), &[0]].concat())
+    write_attribute(kind, &[text.as_bytes(), &[0]].concat())
 }
 
 fn be32(kind: u16, value: u32) -> Vec<u8> {
-    attribute(kind, &value.to_be_bytes())
+    write_attribute(kind, &value.to_be_bytes())
 }

@@ -16,7 +16,7 @@ use super::{LabError, Node, Topology, spec::check_name};
 /// Where netns-trace keeps what it has to clean up.
 const RUN_DIR: &str = "/run/netns-trace";
 /// One file for each lab.
-const LABS_DIR: &str = "/run/netns-trace/labs";
+pub const LABS_DIR: &str = "/run/netns-trace/labs";
 
 /// What a lab's file is called until it is whole ends in this, after the maker's pid.
 const DRAFT: &str = ".new";
@@ -188,7 +188,7 @@ fn remove_empty_dirs() {
     }
 }
 
-fn path_of(name: &str) -> PathBuf {
+pub(super) fn path_of(name: &str) -> PathBuf {
     Path::new(LABS_DIR).join(format!("{name}.json"))
 }
 

@@ -112,7 +112,7 @@ impl Candidates {
             0 => name_paths(),
             1 => pids().map(process_path).collect(),
             2 => fs::read("/proc/self/mountinfo")
-                .map(|table| nsfs_mounts(&table))
+                .map(|table| mounts(&table).map(|(_, point)| point).collect())
                 .unwrap_or_default(),
             3 if self.threads => pids().flat_map(thread_paths).collect(),
             _ => return false,
@@ -167,11 +167,20 @@ fn process_path(pid: u32) -> PathBuf {
 }
 
 fn thread_paths(pid: u32) -> Vec<PathBuf> {
-    numbers(Path::new(&format!("/proc/{pid}/task")))
-        .into_iter()
+    threads(pid)
         .filter(|&tid| tid != pid)
         .map(|tid| PathBuf::from(format!("/proc/{pid}/task/{tid}/ns/net")))
         .collect()
+}
+
+/// The inode of the network namespace that a process is in.
+pub(crate) fn inode_of_process(pid: u32) -> Option<u64> {
+    key_of(&process_path(pid)).map(|(_, inode)| inode)
+}
+
+/// The threads of a process, its first among them.
+pub(crate) fn threads(pid: u32) -> impl Iterator<Item = u32> {
+    numbers(Path::new(&format!("/proc/{pid}/task"))).into_iter()
 }
 
 /// The processes that are in a namespace.
@@ -195,19 +204,25 @@ fn numbers(dir: &Path) -> Vec<u32> {
     numbers
 }
 
-/// The mount points of network namespaces in a /proc/PID/mountinfo table; proc_pid_mountinfo(5).
-fn nsfs_mounts(table: &[u8]) -> Vec<PathBuf> {
-    table
-        .split(|&byte| byte == b'\n')
-        .filter_map(|line| {
-            let mut fields = line.split(|&byte| byte == b' ');
-            let root = fields.nth(3)?;
-            let point = fields.next()?;
-            let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-            (kind == b"nsfs" && root.starts_with(b"net:["))
-                .then(|| PathBuf::from(OsString::from_vec(unescape(point))))
-        })
-        .collect()
+/// The network namespaces in a /proc/PID/mountinfo table: inode and mount point;
+/// proc_pid_mountinfo(5).
+pub(crate) fn mounts(table: &[u8]) -> impl Iterator<Item = (u64, PathBuf)> {
+    mounts_of(table, "net")
+}
+
+/// As [`mounts`], of namespaces of another kind, such as `mnt`.
+pub(crate) fn mounts_of(table: &[u8], kind: &str) -> impl Iterator<Item = (u64, PathBuf)> {
+    table.split(|&byte| byte == b'\n').filter_map(move |line| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let root = fields.nth(3)?;
+        let point = fields.next()?;
+        let file_system = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let inode = root.strip_prefix(kind.as_bytes())?;
+        let inode = inode.strip_prefix(b":[")?.strip_suffix(b"]")?;
+        let inode = std::str::from_utf8(inode).ok()?.parse().ok()?;
+        (file_system == b"nsfs")
+            .then(|| (inode, PathBuf::from(OsString::from_vec(unescape(point)))))
+    })
 }
 
 /// Blanks in a path are written in octal, as `\040`.
@@ -248,7 +263,10 @@ mod tests {
             90 1 0:4 net:[4026532211] /run/netns/a\\040b rw shared:7 - nsfs nsfs rw\n\
             91 1 0:4 mnt:[4026532212] /run/x rw - nsfs nsfs rw\n\
             junk\n\n";
-        assert_eq!(nsfs_mounts(table), [PathBuf::from("/run/netns/a b")]);
+        let found: Vec<(u64, PathBuf)> = mounts(table).collect();
+        assert_eq!(found, [(4_026_532_211, PathBuf::from("/run/netns/a b"))]);
+        let found: Vec<(u64, PathBuf)> = mounts_of(table, "mnt").collect();
+        assert_eq!(found, [(4_026_532_212, PathBuf::from("/run/x"))]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod arrivals;
 mod error;
 mod find;
+mod naming;
 mod process;
 
 use std::{
@@ -28,7 +29,9 @@ use nix::{
 
 pub(crate) use self::{
     arrivals::Arrivals,
-    find::{is_name, pids, pids_in},
+    find::{inode_of_process, is_name, mounts, mounts_of, pids, pids_in, threads},
+    naming::{bind, is_settled, path_of, reserve, unbind},
+    process::{is_kernel_thread, may_look_at_all, start_time},
 };
 pub use self::{
     error::NetNsError,
@@ -332,7 +335,8 @@ impl NetNs {
         })
     }
 
-    fn is_at(&self, path: &Path) -> bool {
+    /// Whether a path leads to this namespace; false also when that cannot be told.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path)
             .is_ok_and(|m| (m.dev(), m.ino()) == (self.identity.device, self.identity.inode))
     }

@@ -51,6 +51,17 @@ pub(super) fn stat(pid: u32) -> Result<Stat, NetNsError> {
     })
 }
 
+/// When a process started, as [`ProcessStamp`] has it; `None` when it has ended.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    let stat = stat(pid).ok()?;
+    (!stat.ended).then_some(stat.stamp.start_time)
+}
+
+/// Whether it is a thread of the kernel's own; one that has ended is none.
+pub(crate) fn is_kernel_thread(pid: u32) -> bool {
+    stat(pid).is_ok_and(|stat| stat.kernel)
+}
+
 /// The pid in a path `/proc/PID/ns/net`.
 pub(super) fn of_path(path: &Path) -> Option<u32> {
     let rest = path.to_str()?.strip_prefix("/proc/")?;
@@ -71,7 +82,7 @@ pub(super) fn host_path() -> &'static str {
 }
 
 /// Whether we have CAP_SYS_PTRACE, by which other users' processes may be looked at.
-pub(super) fn may_look_at_all() -> bool {
+pub(crate) fn may_look_at_all() -> bool {
     privilege::missing(&[Capability::SysPtrace]).is_ok_and(|missing| missing.is_none())
 }
 

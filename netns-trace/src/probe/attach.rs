@@ -84,6 +84,14 @@ pub enum AttachMethod {
 }
 
 impl AttachMethod {
+    /// Whether what is attached stays when its interface moves to another namespace: a TCX link goes
+    /// with the interface, qdiscs are taken off.
+    /// <https://github.com/torvalds/linux/blob/v6.6/net/core/dev.c#L11249>
+    #[must_use]
+    pub fn survives_moving(self) -> bool {
+        self.resolve() == Self::Tcx
+    }
+
     /// [`AttachMethod::Tcx`] or [`AttachMethod::Clsact`].
     pub(super) fn resolve(self) -> Self {
         match self {

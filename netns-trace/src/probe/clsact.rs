@@ -271,7 +271,7 @@ fn forget_mark(filter: &Filter) {
 }
 
 /// What the kernel answers where an interface, or a qdisc on it, is not there.
-fn is_no_device(why: &NetlinkError) -> bool {
+pub(super) fn is_no_device(why: &NetlinkError) -> bool {
     [Errno::ENODEV, Errno::ENOENT, Errno::EINVAL]
         .iter()
         .any(|errno| why.errno() == Some(*errno as i32))
@@ -343,6 +343,22 @@ pub fn sweep() -> usize {
     }
     remove_empty_folders();
     swept
+}
+
+/// The lists of processes of ours that ended without taking their filters off: what [`sweep`] would
+/// deal with.
+pub fn leftovers() -> Vec<PathBuf> {
+    let lists = fs::read_dir(Path::new(FOLDER).join("filters"));
+    let is_free = |path: &PathBuf| {
+        let file = File::open(path);
+        file.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok())
+    };
+    let paths = lists
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|list| list.path());
+    paths.filter(is_free).collect()
 }
 
 fn sweep_list(path: &Path) -> io::Result<usize> {

@@ -9,7 +9,7 @@ use aya::programs::links::FdLink;
 
 /// Commands of the bpf system call.
 /// <https://github.com/torvalds/linux/blob/v6.6/include/uapi/linux/bpf.h#L881>
-const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const LINK_GET_FD_BY_ID: libc::c_int = 30;
 
 /// An attached TCX program, detached when this is dropped. That takes about 9 ms: an RCU grace
@@ -31,30 +31,32 @@ struct TcxLinkInfo {
     attach_type: u32,
 }
 
+/// What [`OBJ_GET_INFO_BY_FD`] takes.
 #[repr(C)]
-struct InfoByFd {
-    fd: u32,
-    len: u32,
-    info: u64,
+pub(super) struct InfoByFd {
+    pub(super) fd: u32,
+    pub(super) len: u32,
+    pub(super) info: u64,
 }
 
+/// What the commands take that open an object by its id.
 #[repr(C)]
-struct FdById {
-    id: u32,
-    next_id: u32,
-    flags: u32,
+pub(super) struct FdById {
+    pub(super) id: u32,
+    pub(super) next_id: u32,
+    pub(super) flags: u32,
 }
 
 impl TcxLink {
     /// Takes a link over from aya, which keeps its descriptor to itself.
     pub(super) fn take(link: FdLink) -> io::Result<Self> {
         let id = link.info().map_err(io::Error::other)?.id();
-        let attributes = FdById {
+        let mut attributes = FdById {
             id,
             next_id: 0,
             flags: 0,
         };
-        let fd = bpf(LINK_GET_FD_BY_ID, &attributes)?;
+        let fd = bpf(LINK_GET_FD_BY_ID, &mut attributes)?;
         // SAFETY: the call succeeded, so it is a descriptor that nothing else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         drop(link);
@@ -65,24 +67,24 @@ impl TcxLink {
     /// <https://github.com/torvalds/linux/blob/v6.6/kernel/bpf/tcx.c#L223>
     pub(super) fn is_gone(&self) -> bool {
         let mut info = TcxLinkInfo::default();
-        let attributes = InfoByFd {
+        let mut attributes = InfoByFd {
             fd: self.fd.as_raw_fd() as u32,
             len: size_of::<TcxLinkInfo>() as u32,
             info: (&raw mut info) as u64,
         };
-        bpf(OBJ_GET_INFO_BY_FD, &attributes).is_ok() && info.ifindex == 0
+        bpf(OBJ_GET_INFO_BY_FD, &mut attributes).is_ok() && info.ifindex == 0
     }
 }
 
 /// The bpf system call.
-fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<i32> {
-    // SAFETY: the attributes live across the call, with their size given; pointers in them are
-    // the caller's, valid for as long.
+pub(super) fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i32> {
+    // SAFETY: the attributes live across the call, with their size given, and some commands write
+    // to them; pointers in them are the caller's, valid for as long.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command,
-            std::ptr::from_ref(attributes),
+            std::ptr::from_mut(attributes),
             size_of::<T>(),
         )
     };

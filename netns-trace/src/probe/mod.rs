@@ -14,6 +14,7 @@ mod kernel;
 mod link;
 mod maps;
 mod pins;
+mod programs;
 mod tc;
 
 use std::collections::BTreeMap;
@@ -24,11 +25,12 @@ pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
 use self::pins::Pins;
 pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
-    clsact::{Clsact, sweep},
+    clsact::{Clsact, leftovers, sweep},
     cost::measure_cost,
     error::ProbeError,
     kernel::{check_kernel, check_privileges, possible_cpus},
     maps::{GroupSum, KernelLog, ProbeMaps, Ring},
+    programs::{Listed, Program, describe, programs_here},
 };
 
 /// The built object: the same bytes for every little-endian machine.
@@ -36,7 +38,7 @@ static OBJECT: &[u8] =
     aya::include_bytes_aligned!("../../../netns-trace-ebpf/object/netns-trace.bpf.o");
 
 /// What all taps of a capture have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProbeOptions {
     /// Size of the ring in bytes: a power of two, at least a page.
     pub ring_bytes: u32,

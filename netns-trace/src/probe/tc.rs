@@ -27,14 +27,19 @@ const ETH_P_ALL: u16 = 0x0003;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_ID: u16 = 11;
 
 /// A filter on a clsact qdisc, as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListedFilter {
     pub(super) priority: u16,
     pub(super) handle: u32,
+    /// What sort of filter it is, such as `bpf` or `flower`.
+    pub(super) kind: String,
     /// The program's name, of a BPF filter.
     pub(super) name: Option<String>,
+    /// The program's id, of an eBPF filter.
+    pub(super) program: Option<u32>,
 }
 
 fn parent(hook: Hook) -> TcHandle {
@@ -92,12 +97,20 @@ pub(super) fn filters(ifindex: u32, hook: Hook) -> Result<Vec<ListedFilter>, Net
         .filter_map(Tc::read)
         // A priority is listed by itself too, with handle 0.
         .filter(|filter| filter.handle != 0)
-        .map(|filter| ListedFilter {
-            priority: (filter.info >> 16) as u16,
-            handle: filter.handle,
-            name: attribute(filter.attributes, TCA_OPTIONS)
-                .and_then(|options| attribute(options, TCA_BPF_NAME))
-                .map(text),
+        .map(|filter| {
+            let kind = attribute(filter.attributes, TCA_KIND).map_or_else(String::new, text);
+            // The options' numbers mean something else in filters of another kind.
+            let option = |number| {
+                let options = attribute(filter.attributes, TCA_OPTIONS).filter(|_| kind == "bpf");
+                options.and_then(|options| attribute(options, number))
+            };
+            ListedFilter {
+                priority: (filter.info >> 16) as u16,
+                handle: filter.handle,
+                name: option(TCA_BPF_NAME).map(text),
+                program: option(TCA_BPF_ID).and_then(|value| u32_at(value, 0)),
+                kind,
+            }
         })
         .collect())
 }

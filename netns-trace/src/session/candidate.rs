@@ -10,13 +10,16 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{CaptureConfig, generation::Attached, plan::Plan, targets::plan_for};
+use super::{CaptureConfig, early::EarlyTaps, generation::Attached, plan::Plan, targets::plan_for};
 use crate::{
     container::{self, Container, ContainerKey, Containers},
     netns::{NetNs, named, pids_in},
     target::{Target, TargetSpec},
     topology::news::LinkNews,
 };
+
+/// How long an interface may have been there before we listened.
+const NEW: Duration = Duration::from_millis(100);
 
 /// A namespace that nobody has a name for yet. Holds it open: for some seconds, until that is decided.
 pub(super) struct Candidate {
@@ -63,29 +66,36 @@ impl Candidate {
     }
 
     /// Attaches to its interface if there is one by now.
-    pub(super) fn tap(&mut self, config: &CaptureConfig) {
+    pub(super) fn tap(&mut self, config: &CaptureConfig, early: Option<&mut EarlyTaps>) {
         if self.key.is_none() {
             self.key = pids_in(&self.ns).find_map(container::of_process);
         }
-        // An interface that is not up has not been given its name yet, or no address.
-        if self.taps.is_some() || !(self.news.take() || self.age() < Duration::from_millis(100)) {
+        // Without news there is nothing new to try; what came before we listened is no news.
+        if self.taps.is_some() || !(self.news.take() || self.age() < NEW) {
             return;
         }
-        match self.attach(config) {
+        match self.attach(config, early) {
             Ok(taps) => self.taps = Some(taps),
             Err(why) => log::debug!("{self}: {why:#}"),
         }
     }
 
-    fn attach(&self, config: &CaptureConfig) -> Result<(Plan, Attached)> {
+    fn attach(
+        &self,
+        config: &CaptureConfig,
+        early: Option<&mut EarlyTaps>,
+    ) -> Result<(Plan, Attached)> {
         let target = Target {
             spec: TargetSpec::Inode(self.inode()),
             label: self.to_string(),
             ns: self.ns.try_clone()?,
             notes: Vec::new(),
         };
-        let plan = plan_for(&[target], config, config.count)?;
-        let attached = Attached::attach(&plan, config)?;
+        let plan = plan_for(&[target], config)?;
+        let attached = match early.and_then(|early| early.take(&plan)) {
+            Some(attached) => attached,
+            None => Attached::attach(&plan, config)?,
+        };
         Ok((plan, attached))
     }
 
@@ -101,8 +111,7 @@ impl Candidate {
 
     /// Whether it is called `name` in /run/netns.
     pub(super) fn has_name(&self, name: &str) -> bool {
-        let path = named(name);
-        path.is_some_and(|path| NetNs::open_plain(&path).is_ok_and(|ns| ns.is_same(&self.ns)))
+        named(name).is_some_and(|path| self.ns.is_at(&path))
     }
 
     /// The container that it belongs to, as far as that is known.
@@ -111,9 +120,7 @@ impl Candidate {
         by_key.or_else(|| {
             containers.iter().find(|container| {
                 let path = container.netns.as_deref();
-                path.is_some_and(|path| {
-                    NetNs::open_plain(path).is_ok_and(|ns| ns.is_same(&self.ns))
-                })
+                path.is_some_and(|path| self.ns.is_at(path))
             })
         })
     }

@@ -11,35 +11,99 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use netns_trace_ebpf::RecordHeader;
+use netns_trace_ebpf::{RecordHeader, TapConfig};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     CaptureConfig, IDLE_GAP,
     hold::{Hold, Verdict},
     meter::Meter,
-    plan::{Plan, PlannedTap},
+    plan::Plan,
     taken::{Taken, Written},
     taps::Taps,
 };
 use crate::{
     capture::monotonic_ns,
     latency::Report,
-    probe::{Hook, Probe, ProbeMaps, ProbeOptions},
+    probe::{AttachMethod, Hook, LoadedTap, Probe, ProbeMaps, ProbeOptions, TapSite},
 };
 
 /// Most records taken from a ring before signals and timers get their turn.
 const BATCH: usize = 1024;
 
+/// What decides how a plan's programs are loaded: plans alike in this can take each other's.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shape {
+    probe: ProbeOptions,
+    taps: Vec<(TapConfig, Vec<Hook>)>,
+}
+
+impl Shape {
+    pub(super) fn of(plan: &Plan, config: &CaptureConfig) -> Self {
+        Self {
+            probe: ProbeOptions {
+                ring_bytes: config.ring_bytes,
+                taps: plan.taps.len() as u32,
+                segments: plan.ways.segments().len() as u32,
+                pairs: plan.ways.pairs(plan.taps.len() as u32 * 2),
+                verbose: config.verbose,
+            },
+            taps: (plan.taps.iter())
+                .map(|tap| (tap.config, tap.hooks.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// The programs of a plan's first tap, loaded before it is known where that is.
+pub(super) struct Loaded {
+    shape: Shape,
+    probe: Probe,
+    maps: ProbeMaps,
+    tap: LoadedTap,
+}
+
+impl Loaded {
+    /// Loads them.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refuses, or a plan without taps.
+    pub(super) fn load(shape: Shape) -> Result<Self> {
+        let mut probe = Probe::new(shape.probe.clone())?;
+        let (config, _) = shape.taps.first().context("there is nothing to capture")?;
+        let tap = probe.load(*config)?;
+        Ok(Self {
+            maps: probe.take_maps()?,
+            probe,
+            tap,
+            shape,
+        })
+    }
+
+    /// Attaches them to an interface.
+    ///
+    /// # Errors
+    ///
+    /// It is gone, or the kernel refuses.
+    pub(super) fn attach(self, site: &TapSite, method: AttachMethod) -> Result<Attached> {
+        let mut taps = Taps::new();
+        taps.attach(0, self.tap, site, &self.shape.taps[0].1, method)?;
+        Ok(Attached {
+            shape: self.shape,
+            probe: self.probe,
+            maps: self.maps,
+            taps,
+        })
+    }
+}
+
 /// Taps that see packets, whose records nobody reads yet.
 pub(super) struct Attached {
+    shape: Shape,
     probe: Probe,
     maps: ProbeMaps,
     taps: Taps,
-    /// Taps that come up behind.
-    rest: Vec<PlannedTap>,
-    tellers: Vec<(u32, Hook)>,
-    holds: bool,
 }
 
 impl Attached {
@@ -49,13 +113,8 @@ impl Attached {
     ///
     /// What the kernel refuses, or an interface that is gone. Nothing stays attached then.
     pub(super) fn attach(plan: &Plan, config: &CaptureConfig) -> Result<Self> {
-        let mut probe = Probe::new(ProbeOptions {
-            ring_bytes: config.ring_bytes,
-            taps: plan.taps.len() as u32,
-            segments: plan.ways.segments().len() as u32,
-            pairs: plan.ways.pairs(plan.taps.len() as u32 * 2),
-            verbose: config.verbose,
-        })?;
+        let shape = Shape::of(plan, config);
+        let mut probe = Probe::new(shape.probe.clone())?;
         let mut taps = Taps::new();
         let mut maps = None;
         for tap in plan.taps.iter().filter(|tap| tap.is_first()) {
@@ -67,15 +126,17 @@ impl Attached {
         let Some(maps) = maps else {
             bail!("there is nothing to capture")
         };
-        let rest = plan.taps.iter().filter(|tap| !tap.is_first());
         Ok(Self {
+            shape,
             probe,
             maps,
             taps,
-            rest: rest.cloned().collect(),
-            tellers: plan.tellers(),
-            holds: plan.holds,
         })
+    }
+
+    /// Whether they can be those of a plan of this shape.
+    pub(super) fn fits(&self, shape: &Shape) -> bool {
+        self.shape == *shape
     }
 }
 
@@ -117,13 +178,15 @@ impl Generation {
         config: &CaptureConfig,
     ) -> Result<Self> {
         let mut taps = attached.taps;
-        taps.bring_up_behind(attached.probe, attached.rest, config.attach)?;
+        let rest = plan.taps.iter().filter(|tap| !taps.has(tap.number));
+        let rest = rest.cloned().collect();
+        taps.bring_up_behind(attached.probe, rest, config.attach)?;
         Ok(Self {
             ready: readable(attached.maps.ring.as_fd()).context("cannot wait for the ring")?,
             maps: attached.maps,
             taps,
-            hold: attached.holds.then(Hold::default),
-            tellers: attached.tellers,
+            hold: plan.holds.then(Hold::default),
+            tellers: plan.tellers(),
             meter: Meter::new(plan, IDLE_GAP.as_nanos() as u64),
             all_up: false,
             written,

@@ -6,9 +6,11 @@
 mod aside;
 mod candidate;
 mod config;
+mod early;
 mod echo;
 mod echo_ways;
 mod follow;
+mod following;
 mod generation;
 mod hold;
 mod latency;

@@ -20,6 +20,7 @@ use super::{
     echo::ECHO_BYTES,
     echo_ways::{EchoWays, WARM_UP, open, warm_up, way_of},
     max_segments,
+    targets::say,
 };
 use crate::{
     latency::{Comparison, Ended, Overhead, Report, Round, TargetLabel, Trips},
@@ -141,6 +142,7 @@ fn measure(
     mut tell: impl FnMut(&str),
 ) -> Result<Overhead> {
     let target = target::resolve(&config.target)?;
+    say(&target.notes);
     let way = way_of(&target, config)?;
     let mut result = Overhead {
         version: 1,

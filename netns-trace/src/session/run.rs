@@ -74,7 +74,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
     }
     let plan = match targets.as_slice() {
         [] => None,
-        targets => Some(plan_for(targets, config, config.count)?),
+        targets => Some(plan_for(targets, config)?),
     };
     let link_types = match &plan {
         Some(plan) => check_link_types(config, &BTreeSet::new(), plan)?,
@@ -131,8 +131,8 @@ async fn any_ready(generations: &[Generation]) -> Result<()> {
     poll_fn(|context| {
         let mut some = false;
         for generation in generations {
-            while let Poll::Ready(guard) = generation.ready().poll_read_ready(context)? {
-                { guard }.clear_ready();
+            while let Poll::Ready(mut guard) = generation.ready().poll_read_ready(context)? {
+                guard.clear_ready();
                 some = true;
             }
         }
@@ -264,7 +264,8 @@ impl Capture<'_> {
     fn keep(&mut self, times: Option<latency::Report>) {
         match (&mut self.times, times) {
             (Some(all), Some(more)) => all.append(more),
-            (none, more) => *none = more.or(none.take()),
+            (None, more) => self.times = more,
+            (Some(_), None) => {}
         }
     }
 

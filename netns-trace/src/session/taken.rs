@@ -1,6 +1,9 @@
 //! Where a capture's records end up: each one in the output, or in the account with its cause.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::fd::AsFd as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use netns_trace_ebpf::{RecordHeader, record};
@@ -13,8 +16,6 @@ use crate::{
     },
     probe::{Hook, ProbeMaps},
 };
-
-use std::os::fd::AsFd as _;
 
 /// How often the clock's offset is measured.
 const RESAMPLE_AFTER: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::plan::PlannedTap;
-use crate::probe::{AttachMethod, AttachedTap, Clsact, Probe, TapSite};
+use crate::probe::{AttachMethod, AttachedTap, Clsact, Hook, LoadedTap, Probe, TapSite};
 
 /// A tap that is up.
 pub(super) struct LiveTap {
@@ -75,6 +75,20 @@ impl Taps {
             number: tap.number,
             tap: attached,
         });
+        Ok(())
+    }
+
+    /// Attaches what was loaded as a tap, at another place than a plan's.
+    pub(super) fn attach(
+        &mut self,
+        number: u32,
+        loaded: LoadedTap,
+        site: &TapSite,
+        hooks: &[Hook],
+        method: AttachMethod,
+    ) -> Result<()> {
+        let tap = loaded.attach(site, hooks, method, &self.clsact)?;
+        self.live.push(LiveTap { number, tap });
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     capture::Format,
-    target::{self, Target, TargetSpec},
+    target::{Resolver, Target, TargetSpec},
     topology::{self, Link, LinkKind, PathMap, Role, TopologyError},
 };
 
@@ -22,26 +22,21 @@ const ANY: &str = "any";
 /// Refuses what no machine and no target could make possible.
 pub(super) fn check_wishes(config: &CaptureConfig) -> Result<(), Usage> {
     check_follow(config)?;
-    let many = config.targets.contains(&TargetSpec::All);
-    check_peers(
-        config,
-        if many {
-            usize::MAX
-        } else {
-            config.targets.len()
-        },
-    )
+    if config.targets.contains(&TargetSpec::All) {
+        return Ok(()); // how many there are is not known yet
+    }
+    check_peers(config, config.targets.len())
 }
 
 /// Refuses to follow what is no name: it can never come back.
 fn check_follow(config: &CaptureConfig) -> Result<(), Usage> {
-    let lasts = |spec: &&TargetSpec| {
-        !matches!(
+    let is_one = |spec: &&TargetSpec| {
+        matches!(
             spec,
             TargetSpec::Process(_) | TargetSpec::Inode(_) | TargetSpec::Path(_) | TargetSpec::Host
         )
     };
-    match config.targets.iter().find(|spec| !lasts(spec)) {
+    match config.targets.iter().find(is_one) {
         Some(spec) if config.follow => Err(Usage(format!(
             "--follow waits for a name to come back, and {spec} is one namespace only: name a \
              container, netns:NAME or all"
@@ -64,15 +59,14 @@ pub(super) fn check_peers(config: &CaptureConfig, targets: usize) -> Result<(), 
 /// error, unless they `may_come` later.
 pub(super) fn find_targets(specs: &[TargetSpec], may_come: bool) -> Result<Vec<Target>> {
     let mut targets: Vec<Target> = Vec::new();
+    let resolver = Resolver::new();
     for spec in specs {
-        let found = match target::resolve_many(std::slice::from_ref(spec)) {
+        let found = match resolver.resolve(spec) {
             Err(why) if may_come && why.is_absent() => Vec::new(),
             found => found?,
         };
         for target in found {
-            for note in &target.notes {
-                eprintln!("netns-trace: {note}");
-            }
+            say(&target.notes);
             match targets.iter().find(|other| other.ns.is_same(&target.ns)) {
                 // `all` means those that are named beside it, too.
                 Some(_) if *spec == TargetSpec::All => {}
@@ -85,6 +79,13 @@ pub(super) fn find_targets(specs: &[TargetSpec], may_come: bool) -> Result<Vec<T
         }
     }
     Ok(targets)
+}
+
+/// Says what is to be said of a target.
+pub(super) fn say(notes: &[String]) {
+    for note in notes {
+        eprintln!("netns-trace: {note}");
+    }
 }
 
 /// The ways of the targets' packets. Of `all`, what has no interface to choose is left out.
@@ -134,23 +135,23 @@ fn each(target: &Target, is_meant: impl Fn(&Link) -> bool) -> Result<Vec<PathMap
         .collect()
 }
 
-/// Plans the taps of these targets, for so many packets at most.
-pub(super) fn plan_for(
-    targets: &[Target],
-    config: &CaptureConfig,
-    count: Option<u64>,
-) -> Result<Plan> {
-    let paths = find_paths(targets, config.interface.as_deref())?;
+/// Plans the taps of these targets.
+pub(super) fn plan_for(targets: &[Target], config: &CaptureConfig) -> Result<Plan> {
+    plan_paths(&find_paths(targets, config.interface.as_deref())?, config)
+}
+
+/// As [`plan_for`], where the ways are known.
+pub(super) fn plan_paths(paths: &[PathMap], config: &CaptureConfig) -> Result<Plan> {
     let wishes = Wishes {
         written: config.taps.clone(),
         timed: config.latency_taps.clone(),
         direction: config.direction,
-        count,
+        count: config.count,
         snaplen: config.snaplen,
         idle_gap_ns: IDLE_GAP.as_nanos() as u64,
         max_segments: max_segments(),
     };
-    plan::plan(&paths, &wishes)
+    plan::plan(paths, &wishes)
 }
 
 /// Refuses what the output cannot hold, beside the link types that are there `before`; tells all link

@@ -1,10 +1,17 @@
-//! From what a user writes to the namespace that is meant. Container names come later, in files
-//! beside this one; nothing here looks at interfaces or packets.
+//! From what a user writes to the namespace that is meant: containers and pods by their names, and
+//! namespaces in every other way. Nothing here looks at interfaces or packets, and nothing here asks a
+//! runtime but through `container`.
 
+mod error;
+mod members;
+mod named;
+mod names;
+mod near;
 mod resolve;
 mod spec;
 
 pub use self::{
-    resolve::{Target, TargetError, label, resolve, resolve_many, resolve_with},
+    error::TargetError,
+    resolve::{Resolver, Target, label, resolve, resolve_with},
     spec::{TargetSpec, UsageError},
 };

@@ -1,132 +1,234 @@
 //! From a target's form to its namespace, once: afterwards it is known by its identity.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+};
 
-use super::TargetSpec;
-use crate::netns::{Candidates, NETNS_DIRS, NetNs, NetNsError, label_of, named, names};
+use super::{TargetError, TargetSpec, members, named::named_container, near::near};
+use crate::{
+    container::{self, Container, Containers, Runtime},
+    netns::{Candidates, NETNS_DIRS, NetNs, label_of, named, names},
+};
 
 /// A namespace that the user asked for.
 #[derive(Debug)]
 pub struct Target {
     /// How it was asked for.
     pub spec: TargetSpec,
-    /// How it is named to people: `host`, its name in /run/netns, `pid:N` or `inode:N`. Safe to
-    /// print.
+    /// How it is named to people: `host`, the container's name, its name in /run/netns, `pid:N` or
+    /// `inode:N`. Safe to print.
     pub label: String,
     /// The namespace, held open; drop it when set-up is done.
     pub ns: NetNs,
-    /// What is to be said of it, in sentences.
+    /// What is to be said of it, in sentences. Safe to print.
     pub notes: Vec<String>,
 }
 
-/// Why there is no namespace for a target. Names in it are escaped.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TargetError {
-    /// The namespace cannot be opened.
-    #[error(transparent)]
-    NetNs(#[from] NetNsError),
-    /// No file in /run/netns has the name.
-    #[error("there is no namespace {name:?} in /run/netns{hint}")]
-    NoSuchName {
-        /// The name that was asked for.
-        name: String,
-        /// What is there instead, as the end of the sentence.
-        hint: String,
-    },
-    /// No process, name or mount leads to the inode.
-    #[error("there is no network namespace with inode {inode}{hint}; `lsns -t net` lists them")]
-    NoSuchInode {
-        /// The inode that was asked for.
-        inode: u64,
-        /// Why it may be there all the same.
-        hint: &'static str,
-    },
-    /// A container name, which this version does not look up.
-    #[error(
-        "cannot find {name:?}: this version does not look up container names{hint}; \
-         name the namespace as netns:NAME, pid:N, inode:N, /a/path or host"
-    )]
-    NamesComeLater {
-        /// The name that was asked for.
-        name: String,
-        /// What was perhaps meant.
-        hint: String,
-    },
-    /// `all`, which this version does not do.
-    #[error("\"all\" does not work in this version; name the targets one by one")]
-    AllComesLater,
+/// Finds namespaces. Asks the runtimes once at most, and only when a name is to be found or to be given.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    containers: OnceCell<Containers>,
 }
 
-/// Finds the namespace that `spec` names.
-///
-/// # Errors
-/// When there is none, when it is none of the network, and when it may not be opened.
-pub fn resolve(spec: &TargetSpec) -> Result<Target, TargetError> {
-    let ns = match spec {
-        TargetSpec::Netns(name) => match named(name) {
-            Some(path) => NetNs::open(&path)?,
-            None => return Err(no_such_name(name)),
-        },
-        TargetSpec::Process(pid) => NetNs::of_process(*pid)?,
-        TargetSpec::Inode(inode) => by_inode(*inode)?,
-        TargetSpec::Path(path) => NetNs::open(path)?,
-        TargetSpec::Host => NetNs::host()?,
-        TargetSpec::Name(name) => {
-            return Err(TargetError::NamesComeLater {
-                name: name.clone(),
-                hint: meant_instead(name),
+impl Resolver {
+    /// One that asks nobody yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One that goes by what is known already.
+    #[must_use]
+    pub fn of(containers: Containers) -> Self {
+        Self {
+            containers: containers.into(),
+        }
+    }
+
+    /// All containers; asks the runtimes when nobody has yet.
+    pub fn containers(&self) -> &Containers {
+        self.containers.get_or_init(Containers::find)
+    }
+
+    /// The namespaces that `spec` names: one, or with `all` each that can be entered but the host's.
+    ///
+    /// # Errors
+    /// When there is none, when a name means several, when it is none of the network, and when it may
+    /// not be opened.
+    pub fn resolve(&self, spec: &TargetSpec) -> Result<Vec<Target>, TargetError> {
+        match spec {
+            TargetSpec::All => self.all(),
+            one => Ok(vec![self.one(one)?]),
+        }
+    }
+
+    /// The one namespace that `spec` names.
+    ///
+    /// # Errors
+    /// As [`Resolver::resolve`], and [`TargetError::NotOne`] for `all`.
+    pub fn one(&self, spec: &TargetSpec) -> Result<Target, TargetError> {
+        let ns = match spec {
+            TargetSpec::Netns(name) => match named(name) {
+                Some(path) => NetNs::open(&path)?,
+                None => return Err(no_such_name(name)),
+            },
+            TargetSpec::Process(pid) => return self.process(spec, *pid),
+            TargetSpec::Inode(inode) => by_inode(*inode)?,
+            TargetSpec::Path(path) => NetNs::open(path)?,
+            TargetSpec::Host => NetNs::host()?,
+            TargetSpec::Name(name) => return self.name(spec, None, name),
+            TargetSpec::Container(runtime, name) => return self.name(spec, Some(*runtime), name),
+            TargetSpec::All => return Err(TargetError::NotOne),
+        };
+        let label = match spec {
+            // Of several names for one namespace, the one that was asked for.
+            TargetSpec::Netns(name) if !ns.is_host() => name.escape_debug().to_string(),
+            TargetSpec::Path(path) if !ns.is_host() => label_from_path(path, &ns),
+            _ => label_of(&ns),
+        };
+        Ok(Target {
+            spec: spec.clone(),
+            label,
+            ns,
+            notes: Vec::new(),
+        })
+    }
+
+    /// A process in a container is called after it.
+    fn process(&self, spec: &TargetSpec, pid: u32) -> Result<Target, TargetError> {
+        let ns = NetNs::of_process(pid)?;
+        let key = container::of_process(pid).filter(|_| !ns.is_host());
+        let mut notes = Vec::new();
+        let label = match key {
+            Some(key) => {
+                let containers = self.containers();
+                let is_named = |one: &Container| one.name.is_some() || one.pod.is_some();
+                if !containers.get(&key).is_some_and(is_named) {
+                    notes.extend(containers.notes().iter().cloned());
+                }
+                label(&ns, containers)
+            }
+            None => label_of(&ns),
+        };
+        Ok(Target {
+            spec: spec.clone(),
+            label,
+            ns,
+            notes,
+        })
+    }
+
+    /// A container's or a pod's name; without a runtime also a name in /run/netns.
+    fn name(
+        &self,
+        spec: &TargetSpec,
+        runtime: Option<Runtime>,
+        name: &str,
+    ) -> Result<Target, TargetError> {
+        match named_container(spec, runtime, name, self.containers()) {
+            // It was started anew after the runtimes were asked.
+            Err(TargetError::Restarting { .. }) => {
+                named_container(spec, runtime, name, &Containers::find())
+            }
+            other => other,
+        }
+    }
+
+    fn all(&self) -> Result<Vec<Target>, TargetError> {
+        let containers = self.containers();
+        let members = members::by_inode(containers);
+        let mut candidates = Candidates::new();
+        let mut targets = Vec::new();
+        for (path, inode) in candidates.by_ref() {
+            let ns = match NetNs::open(&path) {
+                Ok(ns) if ns.inode() == inode && !ns.is_host() => ns,
+                Ok(_) => continue, // the host's, or another one by now
+                Err(why) => {
+                    log::info!("left out: {why}");
+                    continue;
+                }
+            };
+            if let Err(why) = ns.run(|| ()) {
+                log::info!("left out: {why}");
+                continue;
+            }
+            let owner = members
+                .get(&inode)
+                .and_then(|members| members::owner(members));
+            targets.push(Target {
+                spec: TargetSpec::All,
+                label: owner.map_or_else(|| label_of_candidate(&path, &ns), Container::label),
+                ns,
+                notes: Vec::new(),
             });
         }
-        TargetSpec::All => return Err(TargetError::AllComesLater),
-    };
-    let label = match spec {
-        // Of several names for one namespace, the one that was asked for.
-        TargetSpec::Netns(name) if !ns.is_host() => name.escape_debug().to_string(),
-        TargetSpec::Path(path) if !ns.is_host() => label_from_path(path, &ns),
-        _ => label_of(&ns),
-    };
-    Ok(Target {
-        spec: spec.clone(),
-        label,
-        ns,
-        notes: Vec::new(),
-    })
-}
-
-impl TargetError {
-    /// SHIM
-    pub fn is_absent(&self) -> bool {
-        matches!(self, Self::NoSuchName { .. } | Self::NamesComeLater { .. })
+        if targets.is_empty() {
+            return Err(TargetError::NoneAtAll(denied_hint(candidates.denied)));
+        }
+        Ok(targets)
     }
 }
 
-/// SHIM
-pub fn resolve_many(specs: &[TargetSpec]) -> Result<Vec<Target>, TargetError> {
-    specs.iter().map(resolve).collect()
+/// Finds the one namespace that `spec` names.
+///
+/// # Errors
+/// As [`Resolver::resolve`], and [`TargetError::NotOne`] for `all`.
+pub fn resolve(spec: &TargetSpec) -> Result<Target, TargetError> {
+    Resolver::new().one(spec)
 }
 
-/// SHIM
-pub fn resolve_with(
-    spec: &TargetSpec,
-    _: &crate::container::Containers,
-) -> Result<Target, TargetError> {
-    resolve(spec)
+/// As [`resolve`], by containers that are known already: nobody is asked.
+///
+/// # Errors
+/// As [`resolve`]; and [`TargetError::Restarting`] when the container is no longer as it was known.
+pub fn resolve_with(spec: &TargetSpec, containers: &Containers) -> Result<Target, TargetError> {
+    match spec {
+        TargetSpec::Name(name) => named_container(spec, None, name, containers),
+        TargetSpec::Container(runtime, name) => {
+            named_container(spec, Some(*runtime), name, containers)
+        }
+        _ => Resolver::of(containers.clone()).one(spec),
+    }
 }
 
-/// SHIM
-pub fn label(ns: &NetNs, _: &crate::container::Containers) -> String {
+/// How a namespace is named to people: `host`, the name of the container that has it, its name in
+/// /run/netns, `pid:N` or `inode:N`. Safe to print.
+#[must_use]
+pub fn label(ns: &NetNs, containers: &Containers) -> String {
+    if !ns.is_host() {
+        let here: Vec<&Container> = containers
+            .iter()
+            .filter(|container| members::inode(container) == Some(ns.inode()))
+            .collect();
+        if let Some(owner) = members::owner(&here) {
+            return owner.label();
+        }
+    }
     label_of(ns)
 }
 
 fn label_from_path(path: &Path, ns: &NetNs) -> String {
-    let in_dir = NETNS_DIRS
-        .iter()
-        .any(|dir| path.parent() == Some(Path::new(dir)));
     match path.file_name() {
-        Some(name) if in_dir => name.to_string_lossy().escape_debug().to_string(),
+        Some(name) if is_in_netns_dir(path) => name.to_string_lossy().escape_debug().to_string(),
         _ => label_of(ns),
     }
+}
+
+/// As [`label_of`], for one of many: without looking through all others again.
+fn label_of_candidate(path: &Path, ns: &NetNs) -> String {
+    match (path.file_name(), ns.identity().process) {
+        (Some(name), _) if is_in_netns_dir(path) => {
+            name.to_string_lossy().escape_debug().to_string()
+        }
+        (_, Some(process)) => format!("pid:{}", process.pid),
+        _ => format!("inode:{}", ns.inode()),
+    }
+}
+
+fn is_in_netns_dir(path: &Path) -> bool {
+    let dirs = NETNS_DIRS.iter().map(Path::new);
+    dirs.into_iter().any(|dir| path.parent() == Some(dir))
 }
 
 fn by_inode(inode: u64) -> Result<NetNs, TargetError> {
@@ -136,11 +238,7 @@ fn by_inode(inode: u64) -> Result<NetNs, TargetError> {
         .find_map(|(path, found)| (found == inode).then_some(path));
     let no_such = TargetError::NoSuchInode {
         inode,
-        hint: if candidates.denied {
-            ", or only processes that may not be looked at are in it (CAP_SYS_PTRACE is missing)"
-        } else {
-            ""
-        },
+        hint: denied_hint(candidates.denied),
     };
     let Some(path) = path else {
         return Err(no_such);
@@ -154,9 +252,19 @@ fn by_inode(inode: u64) -> Result<NetNs, TargetError> {
     }
 }
 
+fn denied_hint(denied: bool) -> &'static str {
+    if denied {
+        ", or only processes that may not be looked at are in it (CAP_SYS_PTRACE is missing)"
+    } else {
+        ""
+    }
+}
+
 fn no_such_name(name: &str) -> TargetError {
+    let quoted = |name: &str| format!("netns:{}", name.escape_debug());
     let names = names();
-    let near: Vec<String> = near(name, &names).map(quoted).collect();
+    let near = near(name, names.iter().map(|name| (name.as_str(), name)));
+    let near: Vec<String> = near.into_iter().map(|name| quoted(name)).collect();
     let hint = if !near.is_empty() {
         format!("; did you mean {}?", near.join(" or "))
     } else if names.is_empty() {
@@ -172,106 +280,9 @@ fn no_such_name(name: &str) -> TargetError {
     }
 }
 
-fn meant_instead(name: &str) -> String {
-    let mut meant = Vec::new();
-    if name.parse::<u32>().is_ok_and(|pid| pid > 0) {
-        meant.push(format!("pid:{name}"));
-    }
-    meant.extend(near(name, &names()).map(quoted));
-    if meant.is_empty() {
-        String::new()
-    } else {
-        format!(" (did you mean {}?)", meant.join(" or "))
-    }
-}
-
-fn quoted(name: &str) -> String {
-    format!("netns:{}", name.escape_debug())
-}
-
-/// At most three names that a slip of the keyboard could have turned into `name`.
-fn near<'a>(name: &str, names: &'a [String]) -> impl Iterator<Item = &'a str> {
-    let mut close: Vec<(usize, &str)> = names
-        .iter()
-        .map(|other| (distance(name, other), other.as_str()))
-        .filter(|&(distance, _)| distance <= if name.chars().count() > 3 { 2 } else { 1 })
-        .collect();
-    close.sort();
-    close.into_iter().take(3).map(|(_, name)| name)
-}
-
-/// How many letters have to be added, removed, changed or swapped with their neighbour (optimal
-/// string alignment).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    if a.len().abs_diff(b.len()) > 2 || a.len().max(b.len()) > 255 {
-        return usize::MAX;
-    }
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slips_of_the_keyboard_are_near() {
-        let names = [
-            "web".to_owned(),
-            "lab-a".to_owned(),
-            "lab-router".to_owned(),
-        ];
-        let near = |name: &str| near(name, &names).collect::<Vec<_>>().join(" ");
-        assert_eq!(near("web"), "web");
-        assert_eq!(near("wbe"), "web");
-        assert_eq!(near("lab-b"), "lab-a");
-        assert_eq!(near("lab_ruoter"), "lab-router");
-        assert_eq!(near("db"), "");
-        assert_eq!(near(""), "");
-    }
-
-    #[test]
-    fn distances_are_those_of_the_textbook() {
-        for (a, b, steps) in [
-            ("", "", 0),
-            ("a", "", 1),
-            ("ab", "ba", 1),
-            ("web", "wep", 1),
-            ("kitten", "mittens", 2),
-            ("ä", "a", 1),
-            ("abc", "abcdef", usize::MAX),
-        ] {
-            assert_eq!(distance(a, b), steps, "{a} {b}");
-            assert_eq!(distance(b, a), steps, "{b} {a}");
-        }
-    }
-
-    #[test]
-    fn a_container_name_tells_what_works_instead() {
-        let spec = TargetSpec::Name("4711\x1b".into());
-        let error = resolve(&spec).expect_err("not yet").to_string();
-        assert!(
-            error.contains("netns:NAME, pid:N, inode:N, /a/path or host"),
-            "{error}"
-        );
-        assert!(!error.contains('\x1b'), "{error}");
-        let spec = TargetSpec::Name("4711".into());
-        let error = resolve(&spec).expect_err("not yet").to_string();
-        assert!(error.contains("did you mean pid:4711"), "{error}");
-    }
 
     #[test]
     fn our_own_process_is_a_target() {
@@ -287,5 +298,11 @@ mod tests {
     fn an_inode_that_is_no_namespace_is_not_found() {
         let error = resolve(&TargetSpec::Inode(1)).expect_err("no such inode");
         assert!(error.to_string().contains("lsns"), "{error}");
+    }
+
+    #[test]
+    fn all_is_not_one() {
+        let error = resolve(&TargetSpec::All).expect_err("many");
+        assert!(matches!(error, TargetError::NotOne), "{error}");
     }
 }

@@ -2,7 +2,11 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::netns::is_name;
+use super::names::{self, Fit};
+use crate::{
+    container::{Container, Runtime},
+    netns::is_name,
+};
 
 /// A target as the user named it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,8 +22,12 @@ pub enum TargetSpec {
     Path(PathBuf),
     /// `host`, the initial namespace.
     Host,
-    /// A container's or pod's name, with the runtime's prefix if one was given.
+    /// A container's name or the beginning of its id, `NAMESPACE/POD`, or a name in /run/netns. As
+    /// `name:NAME` it may be any, such as `host`.
     Name(String),
+    /// `docker:NAME`, `podman:NAME`, `ctr:ID` or `ctr:NAMESPACE/ID`, `pod:NAMESPACE/NAME`: one runtime's
+    /// container.
+    Container(Runtime, String),
     /// `all`, every namespace of the machine.
     All,
 }
@@ -35,11 +43,25 @@ pub struct UsageError {
 }
 
 impl TargetSpec {
-    /// SHIM
-    pub fn means(&self, container: &crate::container::Container) -> bool {
-        matches!(self, Self::Name(name) if container.name.as_ref() == Some(name))
+    /// Whether it names this container, or its pod. The beginning of an id does not count unless it is
+    /// long: what comes later may have any.
+    #[must_use]
+    pub fn means(&self, container: &Container) -> bool {
+        let (runtime, name) = match self {
+            Self::Name(name) => (None, name),
+            Self::Container(runtime, name) => (Some(*runtime), name),
+            _ => return false,
+        };
+        match names::fit(runtime, name, container) {
+            Some(Fit::Whole) => true,
+            Some(Fit::Prefix) => name.len() >= SHORT_ID,
+            None => false,
+        }
     }
 }
+
+/// The digits of an id that runtimes print.
+const SHORT_ID: usize = 12;
 
 impl FromStr for TargetSpec {
     type Err = UsageError;
@@ -78,6 +100,11 @@ impl FromStr for TargetSpec {
             Some(("name" | "docker" | "podman" | "ctr" | "pod", "")) => {
                 Err(refuse("a name is missing after the colon"))
             }
+            Some(("name", name)) => Ok(Self::Name(name.to_owned())),
+            Some(("docker", name)) => Ok(Self::Container(Runtime::Docker, name.to_owned())),
+            Some(("podman", name)) => Ok(Self::Container(Runtime::Podman, name.to_owned())),
+            Some(("ctr", name)) => Ok(Self::Container(Runtime::Containerd, name.to_owned())),
+            Some(("pod", name)) => Ok(Self::Container(Runtime::Cri, name.to_owned())),
             _ => Ok(match text {
                 "host" => Self::Host,
                 "all" => Self::All,
@@ -96,7 +123,12 @@ impl fmt::Display for TargetSpec {
             Self::Inode(inode) => write!(f, "inode:{inode}"),
             Self::Path(path) => write!(f, "{}", path.to_string_lossy().escape_debug()),
             Self::Host => f.write_str("host"),
+            // Without its prefix it would mean something else.
+            Self::Name(name) if name.parse() != Ok(self.clone()) => {
+                write!(f, "name:{}", name.escape_debug())
+            }
             Self::Name(name) => write!(f, "{}", name.escape_debug()),
+            Self::Container(runtime, name) => write!(f, "{runtime}:{}", name.escape_debug()),
             Self::All => f.write_str("all"),
         }
     }
@@ -123,7 +155,20 @@ mod tests {
             ("host", TargetSpec::Host),
             ("all", TargetSpec::All),
             ("web", TargetSpec::Name("web".into())),
-            ("docker:web", TargetSpec::Name("docker:web".into())),
+            (
+                "docker:web",
+                TargetSpec::Container(Runtime::Docker, "web".into()),
+            ),
+            (
+                "ctr:default/web",
+                TargetSpec::Container(Runtime::Containerd, "default/web".into()),
+            ),
+            (
+                "pod:shop/web-7",
+                TargetSpec::Container(Runtime::Cri, "shop/web-7".into()),
+            ),
+            ("name:host", TargetSpec::Name("host".into())),
+            ("name:pid:1", TargetSpec::Name("pid:1".into())),
             ("shop/web-7", TargetSpec::Name("shop/web-7".into())),
         ] {
             assert_eq!(parse(text), spec, "{text}");

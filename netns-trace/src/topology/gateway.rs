@@ -11,7 +11,7 @@ use netlink_packet_route::{
 use super::{
     TopologyError,
     link::read_default,
-    netlink::{Answer, Netlink, attribute, u16_at, u32_at},
+    netlink::{self, Answer, Netlink, attribute, u16_at, u32_at},
 };
 use crate::netns::NetNs;
 
@@ -114,15 +114,11 @@ fn read_gateway(attributes: &[u8]) -> Option<IpAddr> {
     read_gateway_of(attributes)
 }
 
-fn read_gateway_of(attributes: &[u8]) -> Option<IpAddr> {
+pub(crate) fn read_gateway_of(attributes: &[u8]) -> Option<IpAddr> {
     let value = attribute(attributes, libc::RTA_GATEWAY)
         // struct rtvia: the family, then the address.
         .or_else(|| attribute(attributes, libc::RTA_VIA)?.get(2..))?;
-    match value.len() {
-        4 => Some(<[u8; 4]>::try_from(value).ok()?.into()),
-        16 => Some(<[u8; 16]>::try_from(value).ok()?.into()),
-        _ => None,
-    }
+    netlink::address(value)
 }
 
 fn read_device(answer: &Answer) -> Option<u32> {
@@ -138,14 +134,7 @@ fn read_device(answer: &Answer) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::topology::netlink::write_attribute as attr;
 
     fn route(attributes: &[Vec<u8>]) -> Answer {
         let mut body = vec![2, 0, 0, 0, 254, 0, 0, libc::RTN_UNICAST, 0, 0, 0, 0];

@@ -8,7 +8,7 @@ use netlink_packet_route::{
 
 use super::{
     TopologyError,
-    netlink::{Answer, Attributes, Netlink, attribute, text, u16_at, u32_at},
+    netlink::{self, Answer, Attributes, Netlink, attribute, text, u16_at, u32_at},
 };
 use crate::netns::NetNs;
 
@@ -196,7 +196,7 @@ pub(crate) fn default_route_here() -> Result<Option<u32>, TopologyError> {
 }
 
 // struct ifinfomsg and IFLA_*; include/uapi/linux/rtnetlink.h, if_link.h.
-fn read_link(body: &[u8]) -> Option<Link> {
+pub(crate) fn read_link(body: &[u8]) -> Option<Link> {
     let arp_type = u16_at(body, 2)?;
     let index = u32_at(body, 4)?;
     let flags = u32_at(body, 8)?;
@@ -243,12 +243,7 @@ fn read_address(body: &[u8]) -> Option<(u32, (IpAddr, u8))> {
     // On a point-to-point link, IFA_ADDRESS is the other end's.
     let value = attribute(attributes, libc::IFA_LOCAL)
         .or_else(|| attribute(attributes, libc::IFA_ADDRESS))?;
-    let address = match value.len() {
-        4 => IpAddr::from(<[u8; 4]>::try_from(value).ok()?),
-        16 => IpAddr::from(<[u8; 16]>::try_from(value).ok()?),
-        _ => return None,
-    };
-    Some((index, (address, prefix)))
+    Some((index, (netlink::address(value)?, prefix)))
 }
 
 fn best_default(answers: &[Answer], family: u8) -> Option<u32> {
@@ -285,14 +280,7 @@ pub(super) fn read_default(body: &[u8], family: u8) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attr(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
+    use crate::topology::netlink::write_attribute as attr;
 
     fn route(table: u8, metric: Option<u32>, index: u32, flags: u32) -> Answer {
         let mut body = vec![2, 0, 0, 0, table, 0, 0, libc::RTN_UNICAST];

@@ -8,6 +8,7 @@ mod gateway;
 mod link;
 pub(crate) mod netlink;
 pub(crate) mod news;
+mod nsid;
 mod path;
 mod peer;
 
@@ -17,4 +18,10 @@ pub use self::{
     link::{Link, LinkKind, links},
     netlink::NetlinkError,
     path::{Missing, PathMap, Role, Site, discover},
+};
+pub(crate) use self::{
+    gateway::read_gateway_of,
+    link::{links_here, read_link},
+    nsid::{link_there, nsid},
+    peer::each_namespace,
 };

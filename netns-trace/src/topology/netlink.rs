@@ -3,7 +3,7 @@
 //! there. Requests are built with netlink-packet-route; answers are read attribute by attribute,
 //! since that crate refuses a whole message for one attribute that it does not understand.
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -104,18 +104,8 @@ impl Netlink {
         &mut self,
         message: &RouteNetlinkMessage,
     ) -> Result<Vec<Answer>, NetlinkError> {
-        for _ in 1..DUMP_ATTEMPTS {
-            self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
-            if let (answers, true) = self.answers()? {
-                return Ok(answers);
-            }
-        }
-        self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
-        let (answers, whole) = self.answers()?;
-        if !whole {
-            log::warn!("the kernel's tables kept changing while they were read");
-        }
-        Ok(answers)
+        let send = |netlink: &mut Self| netlink.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP);
+        Ok(self.dump_by(send, usize::MAX)?.0)
     }
 
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
@@ -139,10 +129,59 @@ impl Netlink {
         self.socket.send(bytes, 0).map(|_| ())
     }
 
+    /// Asks for a whole table of any netlink protocol: `kind` is the request's type, `body` what
+    /// follows the netlink header. Of a table with more entries than `limit` the rest is passed
+    /// over, and counted in what is returned besides.
+    pub(crate) fn dump_table(
+        &mut self,
+        kind: u16,
+        body: &[u8],
+        limit: usize,
+    ) -> Result<(Vec<Answer>, usize), NetlinkError> {
+        let send = |netlink: &mut Self| {
+            let mut bytes = Vec::with_capacity(HEADER + body.len());
+            bytes.extend(((HEADER + body.len()) as u32).to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+            bytes.extend(netlink.next_sequence().to_ne_bytes());
+            bytes.extend([0; 4]); // the port: the kernel knows it
+            bytes.extend(body);
+            netlink.send_bytes(&bytes)
+        };
+        self.dump_by(send, limit)
+    }
+
+    /// Asks for a table by `send`, again while it changes under the kernel's hands.
+    fn dump_by(
+        &mut self,
+        send: impl Fn(&mut Self) -> io::Result<()>,
+        limit: usize,
+    ) -> Result<(Vec<Answer>, usize), NetlinkError> {
+        let mut attempt = 1;
+        loop {
+            send(self)?;
+            let (answers, left_out, whole) = self.answers_up_to(limit)?;
+            if whole || attempt == DUMP_ATTEMPTS {
+                if !whole {
+                    log::warn!("the kernel's tables kept changing while they were read");
+                }
+                return Ok((answers, left_out));
+            }
+            attempt += 1;
+        }
+    }
+
     /// Reads up to the end of the answer: an acknowledgement, an error, or the end of a dump.
     /// The flag is false when a dump was interrupted by a change.
     pub(crate) fn answers(&mut self) -> Result<(Vec<Answer>, bool), NetlinkError> {
+        let (answers, _, whole) = self.answers_up_to(usize::MAX)?;
+        Ok((answers, whole))
+    }
+
+    /// As [`Netlink::answers`]; what exceeds `limit` is counted and not kept.
+    fn answers_up_to(&mut self, limit: usize) -> Result<(Vec<Answer>, usize, bool), NetlinkError> {
         let mut answers = Vec::new();
+        let mut left_out = 0;
         let mut whole = true;
         loop {
             self.buffer.clear();
@@ -163,9 +202,10 @@ impl Netlink {
                     NLMSG_NOOP => {}
                     NLMSG_ERROR | NLMSG_DONE => {
                         outcome(&message)?;
-                        return Ok((answers, whole));
+                        return Ok((answers, left_out, whole));
                     }
                     NLMSG_OVERRUN => return Err(invalid("an overrun").into()),
+                    _ if answers.len() >= limit => left_out += 1,
                     kind => answers.push(Answer {
                         kind,
                         body: message.body.to_vec(),
@@ -275,6 +315,29 @@ pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let field = bytes.get(at..at + 4)?;
     Some(u32::from_ne_bytes(field.try_into().ok()?))
+}
+
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    let field = bytes.get(at..at + 8)?;
+    Some(u64::from_ne_bytes(field.try_into().ok()?))
+}
+
+/// An attribute as it goes into a message, filled up to a multiple of four bytes.
+pub(crate) fn write_attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
+    bytes.extend_from_slice(&kind.to_ne_bytes());
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// An address of four or sixteen bytes.
+pub(crate) fn address(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => Some(<[u8; 4]>::try_from(value).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(value).ok()?.into()),
+        _ => None,
+    }
 }
 
 /// A string attribute, which ends at its first NUL. Names may hold bytes that are no UTF-8.

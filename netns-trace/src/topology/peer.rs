@@ -1,21 +1,12 @@
 //! The other end of a pair, in whatever namespace it is. The kernel names it by an index and by
 //! a number that the asking namespace gave the other one; both mean nothing by themselves.
 
-use std::{
-    os::fd::{AsFd, AsRawFd},
-    path::Path,
-    sync::Arc,
-};
-
-use netlink_packet_route::{
-    RouteNetlinkMessage,
-    nsid::{NsidAttribute, NsidMessage},
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use super::{
     TopologyError,
     link::{Link, LinkKind, links},
-    netlink::{Netlink, attribute, u32_at},
+    nsid::{nsid, open_netlink},
     path::{Found, Role, Site, article},
 };
 use crate::netns::{Candidates, NetNs, label_of};
@@ -91,35 +82,66 @@ fn find_namespace(inside: &NetNs, id: i32) -> Result<Found<NetNs>, TopologyError
     if id < 0 {
         return Ok(Err("it has no number here".into()));
     }
-    for usual in [NetNs::current(), NetNs::host()].into_iter().flatten() {
-        if !usual.is_same(inside) && nsid_of(inside, &usual)? == Some(id) {
-            return Ok(Ok(usual));
-        }
+    let mut found = None;
+    let denied = each_namespace(inside, BTreeSet::from([id]), |_, ns| {
+        found = Some(ns.try_clone());
+    })?;
+    match found {
+        Some(ns) => Ok(Ok(ns?)),
+        None if denied => Ok(Err(
+            "some processes may not be looked at; CAP_SYS_PTRACE is missing (run as root)".into(),
+        )),
+        None => Ok(Err("no name, process or mount leads to it".into())),
     }
-    let mut candidates = Candidates::new();
-    let found = inside.run(|| -> Result<Option<NetNs>, TopologyError> {
-        let mut netlink = open_netlink()?;
-        for (path, _) in candidates.by_ref() {
-            // It may have ended since it was listed.
-            if let Ok(candidate) = NetNs::open_plain(&path)
-                && nsid(&mut netlink, &candidate)? == Some(id)
-            {
-                return Ok(reopen_with_identity(&path, &candidate));
-            }
-        }
-        Ok(None)
-    })??;
-    Ok(found.ok_or_else(|| {
-        if candidates.denied {
-            "some processes may not be looked at; CAP_SYS_PTRACE is missing (run as root)".into()
-        } else {
-            "no name, process or mount leads to it".into()
-        }
-    }))
 }
 
-fn reopen_with_identity(path: &Path, candidate: &NetNs) -> Option<NetNs> {
-    NetNs::open(path).ok().filter(|ns| ns.is_same(candidate))
+/// The namespaces that `inside` knows by these numbers, each handed to `found` with its number; a
+/// number that none is found for is left out. None stays open afterwards. Tells
+/// whether there were processes that may not be looked at.
+///
+/// # Errors
+/// When a namespace cannot be entered or the kernel does not tell the numbers.
+pub(crate) fn each_namespace(
+    inside: &NetNs,
+    mut ids: BTreeSet<i32>,
+    mut found: impl FnMut(i32, &NetNs),
+) -> Result<bool, TopologyError> {
+    ids.retain(|&id| id >= 0);
+    let usual = [NetNs::current(), NetNs::host()].into_iter().flatten();
+    for ns in usual {
+        if let Some(id) = nsid_of(inside, &ns)?
+            && ids.remove(&id)
+        {
+            found(id, &ns);
+        }
+    }
+    // Numbers first, on one thread; what is done with the namespaces needs threads of its own.
+    let mut there: Vec<(i32, PathBuf, NetNs)> = Vec::new();
+    let mut candidates = Candidates::new();
+    inside.run(|| -> Result<(), TopologyError> {
+        let mut netlink = open_netlink()?;
+        while !ids.is_empty() {
+            let Some((path, _)) = candidates.next() else {
+                break;
+            };
+            if let Ok(candidate) = NetNs::open_plain(&path)
+                && let Some(id) = nsid(&mut netlink, &candidate)?
+                && ids.remove(&id)
+            {
+                there.push((id, path, candidate));
+            }
+        }
+        Ok(())
+    })??;
+    for (id, path, candidate) in there {
+        // The candidate is held open: its inode cannot have been handed out again.
+        if let Ok(ns) = NetNs::open(&path)
+            && ns.is_same(&candidate)
+        {
+            found(id, &ns);
+        }
+    }
+    Ok(candidates.denied)
 }
 
 /// The number by which `inside` knows `other`; `None` for itself, and when it knows it not.
@@ -128,31 +150,4 @@ fn nsid_of(inside: &NetNs, other: &NetNs) -> Result<Option<i32>, TopologyError> 
         return Ok(None);
     }
     inside.run(|| nsid(&mut open_netlink()?, other))?
-}
-
-fn open_netlink() -> Result<Netlink, TopologyError> {
-    Netlink::route().map_err(|error| TopologyError::Netlink {
-        operation: "open a netlink socket",
-        source: error.into(),
-    })
-}
-
-fn nsid(netlink: &mut Netlink, other: &NetNs) -> Result<Option<i32>, TopologyError> {
-    const NETNSA_NSID: u16 = 1; // include/uapi/linux/net_namespace.h
-    const HEADER: usize = 4; // struct rtgenmsg, padded
-    let mut message = NsidMessage::default();
-    let fd = other.as_fd().as_raw_fd() as u32;
-    message.attributes.push(NsidAttribute::Fd(fd));
-    let answers = netlink
-        .ask(RouteNetlinkMessage::GetNsId(message), 0)
-        .map_err(|source| TopologyError::Netlink {
-            operation: "ask for the number of a namespace",
-            source,
-        })?;
-    let id = answers
-        .iter()
-        .find_map(|answer| attribute(answer.body.get(HEADER..)?, NETNSA_NSID))
-        .and_then(|value| u32_at(value, 0))
-        .map(|id| id as i32);
-    Ok(id.filter(|&id| id >= 0)) // -1: it has none
 }

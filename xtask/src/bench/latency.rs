@@ -32,7 +32,7 @@ const TAPS: f64 = 4.0;
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.pairs > 0 && options.seconds > 0, "nothing to run");
-    let program = build()?;
+    let program = super::build()?;
     let lab = lab::up_private(&LabSpec::new(
         Topology::Bridge,
         format!("bench{}", std::process::id()),
@@ -76,16 +76,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     lab.down()?;
     Ok(())
-}
-
-/// Builds netns-trace as users do; its path.
-fn build() -> Result<PathBuf> {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--package", "netns-trace"])
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(status.success(), "netns-trace does not build");
-    Ok(crate::root().join("target/release/netns-trace"))
 }
 
 /// netns-trace, from when it has attached to when it is told to end.

@@ -2,8 +2,11 @@
 //! ratios within one run; a machine that does something else meanwhile spoils them.
 
 mod latency;
+mod many;
 
-use anyhow::Result;
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
 use clap::Subcommand;
 
 /// What `cargo xtask bench` takes.
@@ -17,13 +20,26 @@ pub(crate) struct Options {
 enum Case {
     /// What measuring latencies costs the sender of a 64-byte UDP flood
     Latency(latency::Options),
+    /// Time and memory that many namespaces take
+    Many(many::Options),
 }
 
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.case {
         Case::Latency(options) => latency::run(options),
+        Case::Many(options) => many::run(options),
     }
+}
+
+/// Builds netns-trace as users do; its path.
+fn build() -> Result<PathBuf> {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--package", "netns-trace"])
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "netns-trace does not build");
+    Ok(crate::root().join("target/release/netns-trace"))
 }
 
 /// The middle of some figures, and their smallest and largest.

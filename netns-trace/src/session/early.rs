@@ -1,0 +1,193 @@
+//! Taps on veth pairs that are still being made: Docker makes a pair on the host, moves one end into the
+//! container and starts its process some 20 ms later, which is less than attaching may take. So the end
+//! that will move is tapped where it is made; the taps move along.
+//!
+//! This knows pairs, not whose they are. A pair that nobody claims in time is let go.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use super::{
+    CaptureConfig,
+    generation::{Attached, Loaded, Shape},
+    plan::Plan,
+    targets::plan_paths,
+};
+use crate::{
+    netns::NetNs,
+    probe::TapSite,
+    topology::{self, Link, LinkKind, PathMap, Role, Site},
+};
+
+/// How long a pair may take to be moved and named.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Most pairs that are tapped at once. Each takes a ring.
+const MOST: usize = 16;
+
+/// One end of a new pair, tapped.
+struct EarlyTap {
+    /// Its index, which it keeps when it moves, unless that is taken there.
+    index: u32,
+    /// The other end's index, here.
+    other: u32,
+    since: Instant,
+    attached: Attached,
+}
+
+/// The new pairs of one namespace, usually the host's.
+pub(super) struct EarlyTaps {
+    config: CaptureConfig,
+    here: Arc<NetNs>,
+    /// Interfaces whose fate is decided.
+    known: HashSet<u32>,
+    shape: Shape,
+    /// The next tap's programs.
+    spare: Option<Loaded>,
+    taps: Vec<EarlyTap>,
+}
+
+impl EarlyTaps {
+    /// For the calling thread's namespace, as it is now. None where taps would not move along.
+    ///
+    /// # Errors
+    ///
+    /// The interfaces cannot be listed, or the programs not be loaded.
+    pub(super) fn new(config: &CaptureConfig) -> Result<Option<Self>> {
+        if !config.attach.survives_moving() {
+            return Ok(None);
+        }
+        let here = Arc::new(NetNs::current()?);
+        let shape = Shape::of(&usual_plan(&here, config)?, config);
+        let mut early = Self {
+            config: config.clone(),
+            known: HashSet::new(),
+            here,
+            shape,
+            spare: None,
+            taps: Vec::new(),
+        };
+        early.pass_over()?;
+        early.prepare()?;
+        Ok(Some(early))
+    }
+
+    /// Loads the next tap's programs ahead, if they are not there.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        if self.spare.is_none() {
+            self.spare = Some(Loaded::load(self.shape.clone())?);
+        }
+        Ok(())
+    }
+
+    /// Lets what has come since the last look be.
+    pub(super) fn pass_over(&mut self) -> Result<()> {
+        self.taps.clear();
+        self.known = topology::links(&self.here)?
+            .iter()
+            .map(|link| link.index)
+            .collect();
+        Ok(())
+    }
+
+    /// Taps the pairs that have come since the last look.
+    pub(super) fn look(&mut self) -> Result<()> {
+        self.taps.retain(|tap| tap.since.elapsed() < PATIENCE);
+        let links = topology::links(&self.here)?;
+        for link in &links {
+            let Some(other) = link.peer_index.filter(|_| will_move(link, &links)) else {
+                continue;
+            };
+            if self.known.contains(&link.index) {
+                continue;
+            }
+            self.known.extend([link.index, other]);
+            if self.taps.len() >= MOST {
+                self.taps.remove(0);
+            }
+            match self.tap(link) {
+                Ok(attached) => self.taps.push(EarlyTap {
+                    index: link.index,
+                    other,
+                    since: Instant::now(),
+                    attached,
+                }),
+                Err(why) => log::info!("a new pair is not tapped early: {why:#}"),
+            }
+        }
+        let there: HashSet<u32> = links.iter().map(|link| link.index).collect();
+        self.known.retain(|index| there.contains(index));
+        Ok(())
+    }
+
+    fn tap(&mut self, link: &Link) -> Result<Attached> {
+        let loaded = match self.spare.take() {
+            Some(loaded) => loaded,
+            None => Loaded::load(self.shape.clone())?,
+        };
+        let site = TapSite {
+            ns: Arc::clone(&self.here),
+            label: format!("{}@host", link.printable_name()),
+            ifname: link.name.clone(),
+            ifindex: link.index,
+        };
+        loaded.attach(&site, self.config.attach)
+    }
+
+    /// Hands over the taps that are on the plan's first interface already.
+    pub(super) fn take(&mut self, plan: &Plan) -> Option<Attached> {
+        let inside = &plan.taps.first()?.site;
+        let shape = Shape::of(plan, &self.config);
+        let at = self.taps.iter().position(|tap| {
+            inside.role == Role::Inside
+                && inside.link.index == tap.index
+                && inside.link.peer_index == Some(tap.other)
+                && tap.attached.fits(&shape)
+        })?;
+        Some(self.taps.remove(at).attached)
+    }
+}
+
+/// Whether a link is the end of a new pair that will go elsewhere: both are here still, and the other
+/// one is the port of a bridge already.
+fn will_move(link: &Link, links: &[Link]) -> bool {
+    let is_pair = link.kind.is_pair() && link.peer_netnsid.is_none() && link.master.is_none();
+    let other = links
+        .iter()
+        .find(|other| Some(other.index) == link.peer_index);
+    is_pair && other.is_some_and(|other| other.master.is_some())
+}
+
+/// The plan for a target as most are: an Ethernet interface whose other end is here.
+fn usual_plan(here: &Arc<NetNs>, config: &CaptureConfig) -> Result<Plan> {
+    let site = |role, index| Site {
+        role,
+        ns: Arc::clone(here),
+        ns_label: "?".to_owned(),
+        link: Link {
+            index,
+            name: "eth0".to_owned(),
+            kind: LinkKind::Veth,
+            arp_type: libc::ARPHRD_ETHER,
+            mac: None,
+            mtu: 1500,
+            up: true,
+            peer_index: None,
+            peer_netnsid: None,
+            master: None,
+            addresses: Vec::new(),
+        },
+    };
+    let path = PathMap {
+        inside: site(Role::Inside, 1),
+        veth: Some(site(Role::Veth, 2)),
+        bridge: Some(site(Role::Bridge, 3)),
+        uplink: Some(site(Role::Uplink, 4)),
+        missing: Vec::new(),
+    };
+    plan_paths(&[path], config)
+}

@@ -1,0 +1,383 @@
+//! The thread of [`super::follow`]: what it knows, what it waits for, and how it decides.
+
+use std::{
+    collections::HashSet,
+    os::fd::AsFd as _,
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, TryRecvError, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::EventFd,
+};
+
+use super::{
+    CaptureConfig, candidate::Candidate, early::EarlyTaps, follow::Arrival, generation::Attached,
+    plan::Plan, targets::plan_for,
+};
+use crate::{
+    container::Containers,
+    netns::{Arrivals, Identity, NetNs, start_time},
+    target::{self, Target, TargetSpec},
+    topology::news::LinkNews,
+};
+
+/// Most namespaces that are tapped at once while it is not known whose they are. Each takes a ring.
+const MOST_UNKNOWN: usize = 16;
+/// How long a namespace may stay unknown. A runtime that is up tells within a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a namespace goes without a name where any is wanted.
+const NAMELESS_AFTER: Duration = Duration::from_secs(1);
+/// How long to wait for news where none may come, since nothing tells of every new namespace; longer
+/// where a look itself takes long.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
+/// How often names are asked for while a namespace is unknown.
+const ASK_AFTER: Duration = Duration::from_millis(20);
+/// How often they are asked for otherwise: a target may come back in a namespace that was there.
+const ASK_ANYWAY_AFTER: Duration = Duration::from_millis(500);
+
+/// A name that is followed.
+struct Name {
+    spec: TargetSpec,
+    /// The namespace that has it now; never one for `all`.
+    has: Option<Identity>,
+    /// Since when it is missed, where it was there before.
+    missed: Option<Instant>,
+}
+
+impl Name {
+    fn new(spec: &TargetSpec, present: &[Target]) -> Self {
+        let is_all = *spec == TargetSpec::All;
+        let target = present
+            .iter()
+            .find(|target| !is_all && target.spec == *spec);
+        Self {
+            spec: spec.clone(),
+            has: target.map(|target| target.ns.identity().clone()),
+            missed: None,
+        }
+    }
+
+    fn lose(&mut self) {
+        if self.has.take().is_some() {
+            self.missed = Some(Instant::now());
+        }
+    }
+
+    fn gain(&mut self, ns: &NetNs) -> Option<String> {
+        if self.spec == TargetSpec::All {
+            return None;
+        }
+        self.has = Some(ns.identity().clone());
+        let missed = self.missed.take()?;
+        Some(format!(
+            "{} is back after about {:.3} s in which nothing was captured",
+            self.spec,
+            missed.elapsed().as_secs_f64()
+        ))
+    }
+}
+
+/// What the thread knows.
+pub(super) struct Following {
+    config: CaptureConfig,
+    names: Vec<Name>,
+    /// Namespaces that are captured, by inode.
+    captured: HashSet<u64>,
+    arrivals: Arrivals,
+    news: LinkNews,
+    /// Something has changed since the last wait.
+    heard: bool,
+    /// New pairs, where taps move along with an interface.
+    early: Option<EarlyTaps>,
+    /// Namespaces that are there and not captured, since it is not known whose they are.
+    candidates: Vec<Candidate>,
+    /// Where the names that were asked for will come.
+    asked: Option<Receiver<Containers>>,
+    asked_at: Instant,
+    look_after: Duration,
+    wake: Arc<EventFd>,
+    losses: Receiver<u64>,
+    sender: Sender<Arrival>,
+}
+
+impl Following {
+    /// Knows what is there now. `losses` tells what is captured no more, and ends the thread when
+    /// nobody can tell any more; `wake` is written to with each.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left, or the programs cannot be loaded.
+    pub(super) fn new(
+        config: &CaptureConfig,
+        present: &[Target],
+        wake: Arc<EventFd>,
+        losses: Receiver<u64>,
+        sender: Sender<Arrival>,
+    ) -> Result<Self> {
+        let names = config.targets.iter().map(|spec| Name::new(spec, present));
+        Ok(Self {
+            config: config.clone(),
+            names: names.collect(),
+            captured: present.iter().map(|target| target.ns.inode()).collect(),
+            arrivals: Arrivals::new(),
+            news: LinkNews::here().context("cannot listen for changes of interfaces")?,
+            heard: false,
+            early: EarlyTaps::new(config)?,
+            candidates: Vec::new(),
+            asked: None,
+            asked_at: Instant::now(),
+            look_after: LOOK_AFTER,
+            wake,
+            losses,
+            sender,
+        })
+    }
+
+    /// Follows until nobody can tell of losses any more.
+    pub(super) fn run(mut self) {
+        loop {
+            self.wait();
+            let end = loop {
+                match self.losses.try_recv() {
+                    Ok(inode) => self.lose(inode),
+                    Err(why) => break why,
+                }
+            };
+            if end == TryRecvError::Disconnected {
+                return;
+            }
+            self.look();
+            if self.is_complete() {
+                continue;
+            }
+            for candidate in &mut self.candidates {
+                candidate.tap(&self.config, self.early.as_mut());
+            }
+            self.candidates
+                .retain(|candidate| !candidate.is_useless(PATIENCE));
+            if let Some(containers) = self.names_that_came() {
+                self.decide(&containers);
+            }
+            self.ask();
+        }
+    }
+
+    /// Waits until something may have changed.
+    fn wait(&mut self) {
+        let is_waiting = !self.candidates.is_empty() || self.asked.is_some();
+        let wait = if is_waiting {
+            ASK_AFTER.min(self.look_after)
+        } else {
+            self.look_after
+        };
+        let mut fds = vec![
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.news.as_fd(), PollFlags::POLLIN),
+        ];
+        for inside in self.candidates.iter().filter_map(Candidate::news) {
+            fds.push(PollFd::new(inside, PollFlags::POLLIN));
+        }
+        if let Some(mounts) = self.arrivals.mounts() {
+            fds.push(PollFd::new(mounts, PollFlags::POLLPRI));
+        }
+        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+        if let Err(errno) = poll(&mut fds, timeout)
+            && errno != Errno::EINTR
+        {
+            log::warn!("cannot wait for changes: {errno}");
+            std::thread::sleep(wait);
+        }
+        drop(fds);
+        self.heard = self.news.take();
+        if let Err(errno) = self.wake.read()
+            && errno != Errno::EAGAIN
+        {
+            log::warn!("cannot read an event descriptor: {errno}");
+        }
+    }
+
+    /// Whether every name has its namespace.
+    fn is_complete(&self) -> bool {
+        self.names.iter().all(|name| name.has.is_some())
+    }
+
+    fn lose(&mut self, inode: u64) {
+        self.captured.remove(&inode);
+        for name in &mut self.names {
+            if name.has.as_ref().is_some_and(|has| has.inode == inode) {
+                name.lose();
+            }
+        }
+    }
+
+    /// Looks for new namespaces, and for new pairs. Where there are any, a name may have lost its
+    /// namespace just before; where none is missing, they are nobody's business.
+    fn look(&mut self) {
+        let start = Instant::now();
+        let new = self.arrivals.look();
+        self.look_after = LOOK_AFTER.max(start.elapsed() * 20);
+        if self.heard || !new.is_empty() {
+            for name in &mut self.names {
+                if name.has.as_ref().is_some_and(is_gone) {
+                    name.lose();
+                }
+            }
+        }
+        if self.is_complete() {
+            self.candidates.clear();
+        } else {
+            new.into_iter()
+                .for_each(|(path, inode)| self.suspect(&path, inode));
+        }
+        self.look_early();
+    }
+
+    fn look_early(&mut self) {
+        let is_complete = self.is_complete();
+        let Some(early) = &mut self.early else { return };
+        let done = match (self.heard, is_complete) {
+            (true, true) => early.pass_over(),
+            (true, false) => early.look(),
+            (false, _) => early.prepare(),
+        };
+        if let Err(why) = done {
+            log::warn!("new interfaces are not tapped early any more: {why:#}");
+            self.early = None;
+        }
+    }
+
+    fn suspect(&mut self, path: &Path, inode: u64) {
+        if self.candidates.len() >= MOST_UNKNOWN {
+            let oldest = self.candidates.remove(0);
+            log::warn!("{oldest} is given up: too many new namespaces at once");
+        }
+        match Candidate::new(path) {
+            Ok(candidate) if candidate.inode() == inode => self.candidates.push(candidate),
+            Ok(_) => {} // another one has the path by now: the next look finds it
+            Err(why) => log::info!("{}: {why:#}", path.display()),
+        }
+    }
+
+    /// Asks for names, unless that is under way or was done just now.
+    fn ask(&mut self) {
+        let unknown = !self.candidates.is_empty();
+        let after = if unknown { ASK_AFTER } else { ASK_ANYWAY_AFTER };
+        if self.asked.is_some() || self.asked_at.elapsed() < after {
+            return;
+        }
+        let (sender, names) = channel();
+        let asked = std::thread::Builder::new()
+            .name("names".to_owned())
+            .spawn(move || {
+                // Nobody waits for them once the capture has ended.
+                drop(sender.send(Containers::find()));
+            });
+        match asked {
+            Ok(_) => self.asked = Some(names),
+            Err(why) => log::warn!("cannot start a thread to ask for names: {why}"),
+        }
+    }
+
+    fn names_that_came(&mut self) -> Option<Containers> {
+        let came = self.asked.as_ref()?.try_recv();
+        if matches!(came, Err(TryRecvError::Empty)) {
+            return None;
+        }
+        self.asked = None;
+        self.asked_at = Instant::now();
+        came.ok()
+    }
+
+    /// Keeps or discards what is unknown, by the names that are known now.
+    fn decide(&mut self, containers: &Containers) {
+        let mut undecided = Vec::new();
+        for mut candidate in std::mem::take(&mut self.candidates) {
+            let owner = candidate.owner(containers);
+            let name = self.names.iter_mut().find(|name| {
+                name.has.is_none()
+                    && match &name.spec {
+                        TargetSpec::All => owner.is_some() || candidate.age() > NAMELESS_AFTER,
+                        TargetSpec::Netns(name) => candidate.has_name(name),
+                        spec => owner.is_some_and(|owner| spec.means(owner)),
+                    }
+            });
+            match name {
+                Some(name) => {
+                    let Some((plan, attached)) = candidate.take_taps() else {
+                        undecided.push(candidate); // its interface is still to come
+                        continue;
+                    };
+                    let label = target::label(candidate.ns(), containers);
+                    let note = name.gain(candidate.ns());
+                    self.captured.insert(candidate.inode());
+                    self.keep(plan.labelled(candidate.inode(), &label), attached, note);
+                }
+                None if owner.is_some_and(|owner| owner.name.is_some() || owner.pod.is_some()) => {}
+                None => undecided.push(candidate),
+            }
+        }
+        self.candidates = undecided;
+        for at in 0..self.names.len() {
+            if self.names[at].has.is_none() && self.names[at].spec != TargetSpec::All {
+                self.resolve(at, containers);
+            }
+        }
+    }
+
+    /// A name may be that of a namespace that is no news.
+    fn resolve(&mut self, at: usize, containers: &Containers) {
+        let Ok(target) = target::resolve_with(&self.names[at].spec, containers) else {
+            return; // it is still missing
+        };
+        let inode = target.ns.inode();
+        if self.captured.contains(&inode) {
+            self.names[at].has = Some(target.ns.identity().clone());
+            return;
+        }
+        if self
+            .candidates
+            .iter()
+            .any(|candidate| candidate.inode() == inode)
+        {
+            return;
+        }
+        let targets = [target];
+        let up = plan_for(&targets, &self.config)
+            .and_then(|plan| Ok((Attached::attach(&plan, &self.config)?, plan)));
+        match up {
+            Ok((attached, plan)) => {
+                let note = self.names[at].gain(&targets[0].ns);
+                self.captured.insert(inode);
+                self.keep(plan, attached, note);
+            }
+            Err(why) => log::info!("{}: {why:#}", self.names[at].spec),
+        }
+    }
+
+    fn keep(&self, plan: Plan, attached: Attached, note: Option<String>) {
+        let arrival = Arrival {
+            plan,
+            attached,
+            note,
+        };
+        // Nobody takes it once the capture has ended: then its taps go again.
+        drop(self.sender.send(arrival));
+    }
+}
+
+/// Whether a namespace is gone, as far as a look from outside tells: the process that it was found by, or
+/// all that leads to it.
+fn is_gone(identity: &Identity) -> bool {
+    match identity.process {
+        Some(process) => start_time(process.pid) != Some(process.start_time),
+        None => NetNs::find(identity).is_none(),
+    }
+}
