@@ -1,9 +1,11 @@
 //! `capture --follow`: one file past the end of a namespace and into the next of its name.
 
+use std::time::{Duration, Instant};
+
 use netns_trace_tests::{
     bed::{Bed, must},
     packets,
-    tool::{Running, netns_trace, run},
+    tool::{Running, binary, netns_trace, run},
 };
 use nix::sys::signal::Signal;
 
@@ -18,6 +20,18 @@ fn come(bed: &mut Bed) {
     bed.in_ns("r", "ip", &["link", "set", "va", "master", "br0", "up"]);
     bed.in_ns("a", "ip", &["addr", "add", "10.9.0.2/24", "dev", "eth0"]);
     bed.in_ns("a", "ip", &["link", "set", "eth0", "up"]);
+}
+
+/// Removes the namespace `a`, and waits until its pair has gone: the kernel takes it down in its own
+/// time, and not while somebody has the namespace open.
+fn go(bed: &mut Bed) {
+    bed.remove("a");
+    let start = Instant::now();
+    while bed.in_ns("r", "ip", &["-o", "link"]).contains(" va@") {
+        let waited = start.elapsed();
+        assert!(waited.as_secs() < 5, "va is still there after {waited:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -70,6 +84,124 @@ fn a_name_that_comes_goes_and_comes_back_is_one_file() {
     assert!(told.contains("is back after about"), "{told}");
     let info = must("capinfos", &[&path]);
     assert!(info.contains("Number of interfaces in file: 2"), "{info}");
+}
+
+/// Docker's order: a pair on the host, of which one end is the bridge's port, and a tenth of a second
+/// later the other end moves into the namespace, is renamed, and used at once.
+#[test]
+fn an_interface_that_moves_in_is_seen_from_its_first_packet() {
+    let mut bed = Bed::bridge();
+    go(&mut bed);
+    let file = bed.file("first.pcapng");
+    let path = file.to_string_lossy().into_owned();
+    // Where pairs are made is the host's namespace with Docker; here it is the router's.
+    let mut command = bed.command("r", &binary().to_string_lossy());
+    command.args(["capture", &bed.target("a"), "--follow", "-w", &path]);
+    let mut capture = Running::start(command);
+    capture.wait_for("waiting for netns:");
+    let pair = ["link", "add", "va", "type", "veth", "peer", "name", "vnew"];
+    bed.in_ns("r", "ip", &pair);
+    bed.in_ns("r", "ip", &["link", "set", "va", "master", "br0", "up"]);
+    std::thread::sleep(Duration::from_millis(120));
+    bed.add_namespace("a");
+    let name = bed.name("a");
+    let script = format!(
+        "ip link set vnew netns {name}
+         nsenter --net=/run/netns/{name} ip -batch - <<END
+link set vnew name eth0
+addr add 10.9.0.2/24 dev eth0
+link set eth0 up
+END
+         nsenter --net=/run/netns/{name} ping -c 1 -W 20 10.9.0.1"
+    );
+    bed.in_ns("r", "sh", &["-ec", &script]);
+    capture.wait_for("listening on eth0@");
+    capture.signal(Signal::SIGINT);
+    let done = capture.wait();
+    assert!(done.status.success(), "{done:?}");
+    let file = packets::read(&file);
+    // By what follows the addresses: ARP's operation, or ICMP's type.
+    let count = |ethertype: [u8; 2], start: usize, bytes: &[u8]| {
+        let is_it = |packet: &&packets::Packet| {
+            packet.data[12..].starts_with(&ethertype) && packet.data[start..].starts_with(bytes)
+        };
+        file.iter().filter(is_it).count()
+    };
+    assert!(count([8, 6], 20, &[0, 1]) >= 1, "who has it: {file:?}");
+    assert!(count([8, 6], 20, &[0, 2]) >= 1, "the answer: {file:?}");
+    assert_eq!(count([8, 0], 34, &[8, 0]), 1, "the request: {file:?}");
+    assert_eq!(count([8, 0], 34, &[0, 0]), 1, "the reply: {file:?}");
+}
+
+/// A namespace that nobody has a name for is looked at, not kept: it ends when its owner ends it.
+#[test]
+fn a_namespace_that_goes_while_it_is_unknown_is_gone() {
+    let mut bed = Bed::bridge();
+    let never = format!("{}never", bed.target("a"));
+    let mut capture = Running::start(netns_trace(["capture", "-v", &never, "--follow"]));
+    capture.wait_for("waiting for netns:");
+    go(&mut bed);
+    for _ in 0..20 {
+        come(&mut bed);
+        // Unknown ones are let go after 10 s in any case: this is sooner.
+        go(&mut bed);
+    }
+    capture.signal(Signal::SIGINT);
+    let done = capture.wait();
+    assert!(done.status.success(), "{done:?}");
+    assert!(!done.stderr.contains("given up"), "{}", done.stderr);
+}
+
+#[test]
+fn addresses_have_the_names_of_their_containers() {
+    let mut bed = Bed::bridge();
+    let file = bed.file("names.pcapng");
+    let path = file.to_string_lossy().into_owned();
+    // Tests that run beside this one have 10.9.0.3, too: what two have is nobody's.
+    let [high, low] = [std::process::id() >> 8 & 255, std::process::id() & 255];
+    let (own, shared) = (
+        format!("198.18.{high}.{low}"),
+        format!("198.19.{high}.{low}"),
+    );
+    for name in ["c", "d"] {
+        bed.add_namespace(name);
+        bed.in_ns(name, "ip", &["addr", "add", &shared, "dev", "lo"]);
+    }
+    bed.in_ns("b", "ip", &["addr", "add", &own, "dev", "eth0"]);
+    bed.in_ns("a", "ip", &["route", "add", &own, "dev", "eth0"]);
+    let capture = Running::capture([&bed.target("a"), "-w", &path]);
+    bed.in_ns("a", "ping", &["-c", "1", &own]);
+    let done = capture.stop();
+    assert!(done.status.success(), "{done:?}");
+    let said = must("tshark", &["-r", &path, "-q", "-z", "hosts"]);
+    let host = |address: &str| {
+        let line = said
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(address));
+        line.and_then(|line| line.split_whitespace().nth(1))
+    };
+    let (a, b) = (bed.name("a"), bed.name("b"));
+    assert_eq!(host("10.9.0.2"), Some(a.as_str()), "{said}");
+    assert_eq!(host("fd09::2"), Some(a.as_str()), "{said}");
+    assert_eq!(host(&own), Some(b.as_str()), "{said}");
+    for nobodys in [shared.as_str(), "127.0.0.1", "::1"] {
+        assert_eq!(host(nobodys), None, "{said}");
+    }
+    let shown = [
+        "-2",
+        "-N",
+        "n",
+        "-r",
+        &path,
+        "-T",
+        "fields",
+        "-e",
+        "ip.src_host",
+        "-e",
+        "ip.dst_host",
+    ];
+    let shown = must("tshark", &shown);
+    assert!(shown.contains(&format!("{a}\t{b}")), "{shown}");
 }
 
 #[test]

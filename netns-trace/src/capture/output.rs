@@ -141,6 +141,12 @@ impl Output {
         Ok(self.interfaces.len() as u32 - 1)
     }
 
+    /// Whether the format can hold names of addresses.
+    #[must_use]
+    pub fn holds_names(&self) -> bool {
+        matches!(self.encoder, Encoder::Pcapng(_))
+    }
+
     /// Tells what addresses are called, where the format can hold it.
     ///
     /// # Errors

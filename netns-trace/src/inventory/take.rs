@@ -114,6 +114,18 @@ impl Namespace {
         self.containers.len() + usize::from(self.reference.is_host) > 1
     }
 
+    /// How it is named to people, where it has a name: `host`, its container's, or the first that
+    /// `ip netns` has for it. Safe to print.
+    #[must_use]
+    pub fn label(&self) -> Option<String> {
+        if self.reference.is_host {
+            return Some("host".to_owned());
+        }
+        let named = || self.reference.names.first();
+        let container = self.containers.first().map(Container::label);
+        container.or_else(|| Some(named()?.name.escape_debug().to_string()))
+    }
+
     fn rank(&self) -> u8 {
         match self {
             one if one.reference.is_host => 0,

@@ -92,8 +92,8 @@ impl Candidate {
             notes: Vec::new(),
         };
         let plan = plan_for(&[target], config)?;
-        let attached = match early.and_then(|early| early.take(&plan)) {
-            Some(attached) => attached,
+        let attached = match early {
+            Some(early) => early.attach(&plan)?,
             None => Attached::attach(&plan, config)?,
         };
         Ok((plan, attached))
@@ -104,9 +104,23 @@ impl Candidate {
         self.taps.take()
     }
 
-    /// Whether it has waited for longer than that.
-    pub(super) fn is_useless(&self, patience: Duration) -> bool {
-        self.age() > patience
+    /// Whether it has taps, which take a ring.
+    pub(super) fn is_tapped(&self) -> bool {
+        self.taps.is_some()
+    }
+
+    /// Whether nobody but us has it any more: a name that was taken away, or a process that ended.
+    pub(super) fn is_abandoned(&mut self) -> bool {
+        if self.ns.is_at(self.ns.path()) {
+            return false;
+        }
+        match NetNs::find(self.ns.identity()) {
+            Some(elsewhere) => {
+                self.ns = elsewhere;
+                false
+            }
+            None => true,
+        }
     }
 
     /// Whether it is called `name` in /run/netns.

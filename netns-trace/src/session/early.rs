@@ -10,17 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::{
     CaptureConfig,
     generation::{Attached, Loaded, Shape},
     plan::Plan,
+    taps::tap_site,
     targets::plan_paths,
 };
 use crate::{
     netns::NetNs,
-    probe::TapSite,
     topology::{self, Link, LinkKind, PathMap, Role, Site},
 };
 
@@ -129,26 +129,40 @@ impl EarlyTaps {
             Some(loaded) => loaded,
             None => Loaded::load(self.shape.clone())?,
         };
-        let site = TapSite {
+        let site = Site {
+            role: Role::Inside,
             ns: Arc::clone(&self.here),
-            label: format!("{}@host", link.printable_name()),
-            ifname: link.name.clone(),
-            ifindex: link.index,
+            ns_label: "host".to_owned(),
+            link: link.clone(),
         };
-        loaded.attach(&site, self.config.attach)
+        loaded.attach(&tap_site(&site), self.config.attach)
     }
 
-    /// Hands over the taps that are on the plan's first interface already.
-    pub(super) fn take(&mut self, plan: &Plan) -> Option<Attached> {
-        let inside = &plan.taps.first()?.site;
+    /// The taps of a plan: those that are on its interface already, else the spare ones, else new ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`Attached::attach`].
+    pub(super) fn attach(&mut self, plan: &Plan) -> Result<Attached> {
         let shape = Shape::of(plan, &self.config);
-        let at = self.taps.iter().position(|tap| {
+        let inside = &plan
+            .taps
+            .first()
+            .context("there is nothing to capture")?
+            .site;
+        let there = self.taps.iter().position(|tap| {
             inside.role == Role::Inside
                 && inside.link.index == tap.index
                 && inside.link.peer_index == Some(tap.other)
                 && tap.attached.fits(&shape)
-        })?;
-        Some(self.taps.remove(at).attached)
+        });
+        if let Some(there) = there {
+            return Ok(self.taps.remove(there).attached);
+        }
+        match self.spare.take_if(|spare| spare.fits(&shape)) {
+            Some(spare) => spare.attach(&tap_site(inside), self.config.attach),
+            None => Attached::attach(plan, &self.config),
+        }
     }
 }
 

@@ -26,11 +26,13 @@ use crate::{
     container::Containers,
     netns::{Arrivals, Identity, NetNs, start_time},
     target::{self, Target, TargetSpec},
-    topology::news::LinkNews,
+    topology::{self, news::LinkNews},
 };
 
 /// Most namespaces that are tapped at once while it is not known whose they are. Each takes a ring.
-const MOST_UNKNOWN: usize = 16;
+const MOST_TAPPED: usize = 16;
+/// Most of those that have no interface yet. Each takes two descriptors.
+const MOST_UNTAPPED: usize = 128;
 /// How long a namespace may stay unknown. A runtime that is up tells within a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a namespace goes without a name where any is wanted.
@@ -161,8 +163,7 @@ impl Following {
             for candidate in &mut self.candidates {
                 candidate.tap(&self.config, self.early.as_mut());
             }
-            self.candidates
-                .retain(|candidate| !candidate.is_useless(PATIENCE));
+            self.give_up();
             if let Some(containers) = self.names_that_came() {
                 self.decide(&containers);
             }
@@ -254,11 +255,28 @@ impl Following {
         }
     }
 
+    /// Lets go of those that nobody can have a name for any more, and of the oldest where there are too
+    /// many. Held open, they and their interfaces would outlive their end.
+    fn give_up(&mut self) {
+        self.candidates
+            .retain_mut(|candidate| candidate.age() < PATIENCE && !candidate.is_abandoned());
+        let tapped = self.candidates.iter().filter(|one| one.is_tapped()).count();
+        let mut too_many = [
+            tapped.saturating_sub(MOST_TAPPED),
+            (self.candidates.len() - tapped).saturating_sub(MOST_UNTAPPED),
+        ];
+        self.candidates.retain(|candidate| {
+            let excess = &mut too_many[usize::from(!candidate.is_tapped())];
+            if *excess == 0 {
+                return true;
+            }
+            *excess -= 1;
+            log::warn!("{candidate} is given up: too many new namespaces at once");
+            false
+        });
+    }
+
     fn suspect(&mut self, path: &Path, inode: u64) {
-        if self.candidates.len() >= MOST_UNKNOWN {
-            let oldest = self.candidates.remove(0);
-            log::warn!("{oldest} is given up: too many new namespaces at once");
-        }
         match Candidate::new(path) {
             Ok(candidate) if candidate.inode() == inode => self.candidates.push(candidate),
             Ok(_) => {} // another one has the path by now: the next look finds it
@@ -315,10 +333,13 @@ impl Following {
                         undecided.push(candidate); // its interface is still to come
                         continue;
                     };
-                    let label = target::label(candidate.ns(), containers);
-                    let note = name.gain(candidate.ns());
-                    self.captured.insert(candidate.inode());
-                    self.keep(plan.labelled(candidate.inode(), &label), attached, note);
+                    let (ns, inode) = (candidate.ns(), candidate.inode());
+                    let label = target::label(ns, containers);
+                    // Gone by now, it is told as it was.
+                    let links = topology::links(ns).unwrap_or_default();
+                    let note = name.gain(ns);
+                    self.captured.insert(inode);
+                    self.keep(plan.updated(inode, &label, &links), attached, note);
                 }
                 None if owner.is_some_and(|owner| owner.name.is_some() || owner.pod.is_some()) => {}
                 None => undecided.push(candidate),

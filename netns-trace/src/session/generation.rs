@@ -81,6 +81,11 @@ impl Loaded {
         })
     }
 
+    /// Whether they can be those of a plan of this shape.
+    pub(super) fn fits(&self, shape: &Shape) -> bool {
+        self.shape == *shape
+    }
+
     /// Attaches them to an interface.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ mod hold;
 mod latency;
 mod live;
 mod meter;
+mod names;
 mod overhead;
 mod plan;
 mod run;

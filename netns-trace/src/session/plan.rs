@@ -14,7 +14,7 @@ use super::{
 use crate::{
     capture::LinkType,
     probe::Hook,
-    topology::{LinkKind, PathMap, Role, Site},
+    topology::{Link, LinkKind, PathMap, Role, Site},
 };
 
 /// One tap: where it goes, and what for.
@@ -113,13 +113,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Names a namespace otherwise than when the plan was made.
+    /// Tells of a namespace what is known of it now: how it is called, and its interfaces, which may
+    /// have been renamed and given addresses since the plan was made.
     #[must_use]
-    pub(super) fn labelled(mut self, inode: u64, label: &str) -> Self {
+    pub(super) fn updated(mut self, inode: u64, label: &str, links: &[Link]) -> Self {
         let before: Vec<String> = self.taps.iter().map(|tap| tap.site.to_string()).collect();
-        for tap in &mut self.taps {
-            if tap.site.ns.inode() == inode {
-                label.clone_into(&mut tap.site.ns_label);
+        for site in self.taps.iter_mut().map(|tap| &mut tap.site) {
+            if site.ns.inode() == inode {
+                label.clone_into(&mut site.ns_label);
+                let link = links.iter().find(|link| link.index == site.link.index);
+                site.link = link.unwrap_or(&site.link).clone();
             }
         }
         let after: Vec<String> = self.taps.iter().map(|tap| tap.site.to_string()).collect();

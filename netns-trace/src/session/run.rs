@@ -33,6 +33,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(50);
 /// How long packets may lie in the file's buffer.
 const FLUSH_AFTER: Duration = Duration::from_millis(250);
+/// How long the end of a short capture waits for the names of addresses.
+const NAMES_AT_END: Duration = Duration::from_millis(100);
 /// How often the taps are asked whether their interface is still there.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 
@@ -97,6 +99,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
         written.announce();
         generations.push(Generation::new(attached, plan, written, config)?);
     }
+    taken.ask_names();
     let follower = config.follow.then(|| Follower::start(config, &targets));
     let follower = follower.transpose()?;
     drop((plan, targets));
@@ -200,6 +203,7 @@ impl Capture<'_> {
                     return Ok(());
                 }
             }
+            self.taken.write_names(Duration::ZERO)?;
             while let Some(arrival) = self.follower.as_ref().and_then(Follower::next) {
                 self.welcome(arrival)?;
             }
@@ -273,6 +277,7 @@ impl Capture<'_> {
     /// the file's end and the summary.
     fn end(mut self) -> Result<Report> {
         drop(self.follower.take());
+        self.taken.write_names(NAMES_AT_END)?;
         let mut closed = Ok(());
         for generation in &mut self.generations {
             closed = closed.and(generation.close());

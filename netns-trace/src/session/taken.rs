@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use netns_trace_ebpf::{RecordHeader, record};
 
-use super::{CaptureConfig, hold::Verdict, plan::Plan, signals::Signals};
+use super::{CaptureConfig, hold::Verdict, names::Names, plan::Plan, signals::Signals};
 use crate::{
     capture::{
         Account, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output, PacketBuilder,
@@ -93,6 +93,7 @@ pub(super) struct Taken<'a> {
     /// Packets that the output has taken.
     accepted: u64,
     limit: Option<u64>,
+    names: Names,
 }
 
 impl<'a> Taken<'a> {
@@ -115,6 +116,7 @@ impl<'a> Taken<'a> {
             taps: 0,
             accepted: 0,
             limit: config.count,
+            names: Names::default(),
         })
     }
 
@@ -160,6 +162,7 @@ impl<'a> Taken<'a> {
                 label,
             });
         }
+        self.output.names(&self.names.of_targets(plan))?;
         let generation = self.generations;
         self.generations += 1;
         self.taps += plan.taps.len() as u32;
@@ -168,6 +171,18 @@ impl<'a> Taken<'a> {
             generation,
             snaplen: self.snaplen,
         })
+    }
+
+    /// Asks for the names of the machine's addresses, where the output can hold them.
+    pub(super) fn ask_names(&mut self) {
+        if self.output.holds_names() {
+            self.names.ask();
+        }
+    }
+
+    /// Writes those names, if they come in this time.
+    pub(super) fn write_names(&mut self, wait: Duration) -> Result<()> {
+        Ok(self.output.names(&self.names.of_others(wait))?)
     }
 
     /// Whether all packets that were asked for are there.

@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::plan::PlannedTap;
-use crate::probe::{AttachMethod, AttachedTap, Clsact, Hook, LoadedTap, Probe, TapSite};
+use crate::{
+    probe::{AttachMethod, AttachedTap, Clsact, Hook, LoadedTap, Probe, TapSite},
+    topology::Site,
+};
 
 /// A tap that is up.
 pub(super) struct LiveTap {
@@ -35,12 +38,13 @@ struct Rest {
     stop: Arc<AtomicBool>,
 }
 
-fn site(tap: &PlannedTap) -> TapSite {
+/// The interface as the probe takes it.
+pub(super) fn tap_site(site: &Site) -> TapSite {
     TapSite {
-        ns: Arc::clone(&tap.site.ns),
-        ifname: tap.site.link.name.clone(),
-        ifindex: tap.site.link.index,
-        label: tap.site.to_string(),
+        ns: Arc::clone(&site.ns),
+        ifname: site.link.name.clone(),
+        ifindex: site.link.index,
+        label: site.to_string(),
     }
 }
 
@@ -51,7 +55,7 @@ fn bring_up(
     method: AttachMethod,
 ) -> Result<AttachedTap> {
     let loaded = probe.load(tap.config)?;
-    Ok(loaded.attach(&site(tap), &tap.hooks, method, clsact)?)
+    Ok(loaded.attach(&tap_site(&tap.site), &tap.hooks, method, clsact)?)
 }
 
 impl Taps {
