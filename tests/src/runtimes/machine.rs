@@ -22,29 +22,30 @@ const END: &str = r#"
 wait $below
 "#;
 
-/// Inside: places of its own for all that runtimes write, and a user without rights for rootless ones.
+/// Inside: places of its own for all that runtimes write, whether they ask for another place or not,
+/// and a user without rights for rootless ones.
 const INSIDE: &str = r#"
 read -r pid rest </proc/self/stat
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 run /run
-mkdir -p /run/lock /run/netns /run/user/4711 "$1/home" "$1/cni"
+mkdir -p /run/lock /run/netns /run/user/4711 "$1/home" "$1/over"
 # What crun refuses: version 2 beside version 1, with controllers in both.
 umount /sys/fs/cgroup/unified 2>/dev/null || true
+mount -t tmpfs -o mode=755 over "$1/over"
+for name in etc opt var; do
+    mkdir -p "$1/over/$name" "$1/over/$name.work"
+    mount -t overlay -o "lowerdir=/$name,upperdir=$1/over/$name,workdir=$1/over/$name.work" over "/$name"
+done
+# Storage of the real machine's own runtimes is nothing to begin with.
 for name in docker containerd containers cni; do
-    mkdir -p "$1/$name" "/var/lib/$name"
-    mount --bind "$1/$name" "/var/lib/$name"
+    mkdir -p "/var/lib/$name" "$1/over/lib/$name"
+    mount --bind "$1/over/lib/$name" "/var/lib/$name"
 done
 chown 4711:4711 /run/user/4711 "$1/home"
-for name in passwd group subuid subgid; do
-    cat "/etc/$name" >"$1/$name"
-done
-echo "lodger:x:4711:4711::$1/home:/bin/sh" >>"$1/passwd"
-echo "lodger:x:4711:" >>"$1/group"
-echo "lodger:100000:65536" | tee -a "$1/subuid" >>"$1/subgid"
-for name in passwd group subuid subgid; do
-    mount --bind "$1/$name" "/etc/$name"
-done
+echo "lodger:x:4711:4711::$1/home:/bin/sh" >>/etc/passwd
+echo "lodger:x:4711:" >>/etc/group
+echo "lodger:100000:65536" | tee -a /etc/subuid >>/etc/subgid
 ip link set lo up
 echo "$pid" >"$1/init"
 echo "$pid"

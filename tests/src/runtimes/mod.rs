@@ -3,9 +3,9 @@
 //!
 //! Each test has a [`Machine`] of its own: processes, mounts and a network that the real machine does
 //! not see among its own, so that the runtimes keep their usual places (`/run/docker.sock`) and tests
-//! run side by side. [`Docker::on_host`] is for what only the real machine has. Nothing is pulled:
-//! images are made of the machine's busybox. All that is started ends with its value, and also when
-//! the test is killed.
+//! run side by side, and that nothing of theirs, such as rules in the firewall, touches the real machine.
+//! Nothing is pulled: images are made of the machine's busybox. All that is started ends with its value,
+//! and also when the test is killed.
 
 mod containerd;
 mod cri;
