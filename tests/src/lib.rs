@@ -11,6 +11,7 @@ pub mod dweller;
 pub mod inspected;
 pub mod kernel;
 pub mod listed;
+pub mod lookup;
 pub mod names;
 pub mod namespaces;
 pub mod net;

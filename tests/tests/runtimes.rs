@@ -1,18 +1,12 @@
 //! The container runtimes that tests start for themselves: that they run, and that nothing of them
 //! stays behind.
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::Command, sync::Arc};
+use std::{fs, process::Command, sync::Arc};
 
 use netns_trace_tests::{
     require_root,
     runtimes::{Containerd, Cri, Docker, Engine as _, Machine, Podman, User},
 };
-
-/// The inode of the network namespace of a process inside a machine.
-fn inode(machine: &Machine, pid: u32) -> u64 {
-    let path = machine.path(&format!("/proc/{pid}/ns/net"));
-    fs::metadata(path).expect("the process").ino()
-}
 
 /// Cgroups of a name in any hierarchy.
 fn cgroups(name: &str) -> String {
@@ -33,7 +27,7 @@ fn docker_runs_in_a_machine_of_its_own_and_leaves_nothing() {
     docker.run("side", &["--network", "container:web"], &[]);
     docker.run("open", &["--network", "host"], &[]);
     docker.run("shut", &["--network", "none"], &[]);
-    let inode = |name: &str| inode(machine, docker.pid(name));
+    let inode = |name: &str| machine.inode(docker.pid(name));
     assert_eq!(inode("web"), inode("side"));
     assert_eq!(inode("open"), machine.host_inode());
     assert_ne!(inode("web"), machine.host_inode());
@@ -76,7 +70,7 @@ fn podman_runs_with_root_and_without_in_one_machine() {
             return;
         };
         podman.run("web", &[], &[]);
-        let inode = inode(&machine, podman.pid("web"));
+        let inode = machine.inode(podman.pid("web"));
         assert_ne!(inode, machine.host_inode());
         let links = podman.exec("web", &["ip", "link"]);
         let name = if user == User::Root { "eth0" } else { "tap0" };
@@ -95,7 +89,7 @@ fn containerd_runs_containers_and_pods() {
     let machine = containerd.machine();
     containerd.run("default", "plain", &[]);
     containerd.run("default", "open", &["--net-host"]);
-    let inode = |pid| inode(machine, pid);
+    let inode = |pid| machine.inode(pid);
     assert_ne!(
         inode(containerd.pid("default", "plain")),
         machine.host_inode()

@@ -150,9 +150,20 @@ impl Machine {
     /// If the machine is gone.
     #[must_use]
     pub fn host_inode(&self) -> u64 {
+        self.inode(1)
+    }
+
+    /// The inode of the network namespace of a process inside, by its pid there.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such process.
+    #[must_use]
+    pub fn inode(&self, pid: u32) -> u64 {
         use std::os::unix::fs::MetadataExt as _;
-        let path = format!("/proc/{}/ns/net", self.init);
-        std::fs::metadata(path).expect("the machine").ino()
+        let path = self.path(&format!("/proc/{pid}/ns/net"));
+        let file = std::fs::metadata(&path).unwrap_or_else(|why| panic!("{path:?}: {why}"));
+        file.ino()
     }
 
     /// Where its files are, the same inside and outside.
