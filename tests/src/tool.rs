@@ -68,7 +68,19 @@ pub struct Done {
 ///
 /// If it cannot be started.
 pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Done {
-    let output = netns_trace(args).output().expect("netns-trace starts");
+    done(netns_trace(args))
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+///
+/// If it cannot be started.
+#[must_use]
+pub fn done(mut command: Command) -> Done {
+    let output = command
+        .output()
+        .unwrap_or_else(|why| panic!("{command:?} starts: {why}"));
     Done {
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -76,10 +88,25 @@ pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Done {
     }
 }
 
+/// Runs a command, which must succeed; what it printed.
+///
+/// # Panics
+///
+/// If it does not, with what it said.
+pub fn must(command: Command) -> String {
+    let called = format!("{command:?}");
+    let done = done(command);
+    let (stdout, stderr) = (done.stdout, done.stderr);
+    assert!(done.status.success(), "{called}: {stdout}{stderr}");
+    stdout
+}
+
 /// A program that runs until it is told to end, and whose stderr is read meanwhile. It is killed
 /// when dropped.
 pub struct Running {
     child: Child,
+    /// The program itself, where the child only waits for it.
+    below: Option<i32>,
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
     said: Vec<String>,
@@ -108,6 +135,7 @@ impl Running {
         let reader = std::thread::spawn(move || forward(stderr));
         Self {
             child,
+            below: None,
             lines,
             reader: Some(reader),
             said: Vec::new(),
@@ -158,10 +186,36 @@ impl Running {
         }
     }
 
+    /// The same for a program whose parent waits for it, such as `nsenter --pid`: signals are for the
+    /// program.
+    ///
+    /// # Panics
+    ///
+    /// If it ends before it is seen.
+    #[must_use]
+    pub fn of_child(mut self) -> Self {
+        let pid = self.child.id();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        while self.below.is_none() {
+            let text = std::fs::read_to_string(&children).expect("it runs");
+            self.below = text
+                .split_whitespace()
+                .next()
+                .map(|pid| pid.parse().expect("a pid"));
+            assert!(
+                matches!(self.child.try_wait(), Ok(None)),
+                "it ended; it said: {:#?}",
+                self.lines.iter().collect::<Vec<_>>()
+            );
+            std::thread::yield_now();
+        }
+        self
+    }
+
     /// Its pid.
     #[must_use]
     pub fn pid(&self) -> i32 {
-        self.child.id() as i32
+        self.below.unwrap_or(self.child.id() as i32)
     }
 
     /// Its stdin and stdout, where they are pipes.
@@ -224,6 +278,10 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
+            if let Some(pid) = self.below {
+                // It may have ended meanwhile.
+                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            }
             drop(self.child.kill());
             drop(self.child.wait());
         }

@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{build_ebpf, install, vm};
 
-/// Programs that tests use as second witnesses, with their Debian packages.
-const WITNESSES: [(&str, &str); 18] = [
+/// Programs that tests use as second witnesses, or have their containers from, with their Debian
+/// packages.
+const WITNESSES: [(&str, &str); 32] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("capinfos", "wireshark-common"),
@@ -30,6 +31,20 @@ const WITNESSES: [(&str, &str); 18] = [
     ("ethtool", "ethtool"),
     ("iptables-legacy-save", "iptables"),
     ("setpriv", "util-linux"),
+    ("lsns", "util-linux"),
+    ("busybox", "busybox-static"),
+    ("curl", "curl"),
+    ("dockerd", "docker.io"),
+    ("docker", "docker.io"),
+    ("docker-init", "docker.io"),
+    ("containerd", "containerd"),
+    ("ctr", "containerd"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("podman", "podman"),
+    ("crun", "crun"),
+    ("slirp4netns", "slirp4netns"),
+    ("newuidmap", "uidmap"),
 ];
 
 /// What `cargo xtask test` takes.
