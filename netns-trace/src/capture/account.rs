@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::Serialize;
 
+/// With more hooks than this, text only counts those that saw nothing.
+const MANY: usize = 24;
+
 /// What the kernel side counted at one hook of a tap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookTotals {
@@ -263,7 +266,13 @@ impl Account {
             packets(self.total_received()),
             packets(self.total_dropped())
         );
+        let few = self.hooks.len() <= MANY;
+        let mut silent = 0;
         for hook in &self.hooks {
+            if !few && hook.kernel.seen == 0 {
+                silent += 1;
+                continue;
+            }
             let label = &hook.label;
             text.push_str(&format!(
                 "  {} {}: {} received, {} captured",
@@ -290,6 +299,9 @@ impl Account {
                 text.push_str(&format!(", {foreign} of others"));
             }
             text.push('\n');
+        }
+        if silent > 0 {
+            text.push_str(&format!("  {silent} more saw nothing\n"));
         }
         text
     }
@@ -425,6 +437,18 @@ mod tests {
             one.text()
                 .starts_with("1 packet captured\n0 packets received")
         );
+    }
+
+    #[test]
+    fn many_that_saw_nothing_are_counted() {
+        let mut account = sample();
+        let few = account.text().lines().count();
+        for tap in 1..=MANY as u32 {
+            account.add(label(tap, true));
+        }
+        let text = account.text();
+        assert_eq!(text.lines().count(), few + 1, "{text}");
+        assert!(text.ends_with("\n  24 more saw nothing\n"), "{text}");
     }
 
     #[test]

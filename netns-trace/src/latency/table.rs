@@ -8,6 +8,9 @@ use super::{
 /// Widest row of bars, in characters.
 const BAR: usize = 50;
 
+/// With more segments than this, those that saw nothing are only counted.
+const MANY: usize = 24;
+
 /// A table of all segments; those that saw nothing say so.
 #[must_use]
 pub fn table(report: &Report) -> String {
@@ -30,7 +33,9 @@ pub fn table(report: &Report) -> String {
         ]
         .map(str::to_owned),
     ];
-    for segment in &report.segments {
+    let few = report.segments.len() <= MANY;
+    let shown = report.segments.iter().filter(|one| few || !is_silent(one));
+    for segment in shown {
         let (all, idle) = (segment.all().figures(), segment.idle.figures());
         let way = format!("{} -> {}", segment.from, segment.to);
         rows.push(row(
@@ -124,25 +129,40 @@ fn notes(report: &Report) -> String {
         )),
         None => text.push_str("What a tap costs could not be measured on this kernel.\n"),
     }
-    let silent: Vec<String> = report
+    let unmeasured: Vec<&Segment> = report
         .segments
         .iter()
         .filter(|segment| segment.all().count() == 0)
-        .map(|segment| {
-            format!(
-                "{} {} ({} -> {})",
-                segment.name, segment.direction, segment.from, segment.to
-            )
-        })
         .collect();
     if report.segments.is_empty() {
         text.push_str("There is no pair of taps to measure between.\n");
-    } else if silent.len() == report.segments.len() {
+    } else if unmeasured.len() == report.segments.len() {
         text.push_str("No packet passed two taps: nothing was measured.\n");
-    } else if !silent.is_empty() {
-        text.push_str(&format!("Saw nothing: {}.\n", silent.join(", ")));
+    } else if report.segments.len() > MANY {
+        let silent = unmeasured.iter().filter(|one| is_silent(one)).count();
+        text.push_str(&match silent {
+            0 => String::new(),
+            1 => "One more segment saw nothing.\n".to_owned(),
+            more => format!("{more} more segments saw nothing.\n"),
+        });
+    } else if !unmeasured.is_empty() {
+        let told: Vec<String> = unmeasured
+            .iter()
+            .map(|one| {
+                format!(
+                    "{} {} ({} -> {})",
+                    one.name, one.direction, one.from, one.to
+                )
+            })
+            .collect();
+        text.push_str(&format!("Saw nothing: {}.\n", told.join(", ")));
     }
     text
+}
+
+/// Whether there is nothing at all to say of a segment.
+fn is_silent(segment: &Segment) -> bool {
+    segment.all().count() + segment.unmatched + segment.left + segment.overwritten == 0
 }
 
 /// A histogram of bars for each segment with samples: a row for each doubling of time, idle packets
@@ -227,6 +247,18 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("about 42 ns"), "{text}");
+    }
+
+    #[test]
+    fn many_that_saw_nothing_are_counted() {
+        let mut report = sample();
+        let few = table(&report).lines().count();
+        let mut silent = report.segments[1].clone();
+        (silent.unmatched, silent.left) = (0, 0);
+        report.segments.extend(vec![silent; MANY]);
+        let text = table(&report);
+        assert_eq!(text.lines().count(), few, "{text}");
+        assert!(text.contains("\n24 more segments saw nothing.\n"), "{text}");
     }
 
     #[test]
