@@ -3,6 +3,7 @@
 //! with a process in it.
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     time::Instant,
@@ -10,6 +11,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use netns_trace::lab::{self, Lab, LabSpec, Topology};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use super::spread;
 
@@ -29,6 +34,8 @@ pub(crate) struct Options {
 
 /// Containers in one lab at most.
 const LAB: usize = 250;
+/// Most namespaces that are captured at once.
+const CAPTURED_AT_MOST: usize = 250;
 
 /// Commands that end by themselves.
 const CASES: [(&str, &[&str]); 2] = [("list", &["list"]), ("list --json", &["list", "--json"])];
@@ -52,26 +59,84 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             started.elapsed().as_secs_f64()
         );
         println!(
-            "  {:<14} {:>9} {:>19} {:>12}",
+            "  {:<18} {:>9} {:>19} {:>12}",
             "", "time", "(lowest, highest)", "peak memory"
         );
         for (name, args) in CASES {
-            let (mut times, mut peaks) = (vec![], vec![]);
+            let mut runs = Runs::default();
             for _ in 0..options.runs {
                 let (time, peak) = measure(&program, args)?;
-                times.push(time);
-                peaks.push(peak);
+                runs.times.push(time);
+                runs.peaks.push(peak);
             }
-            let (time, low, high) = spread(&mut times);
-            println!(
-                "  {name:<14} {time:>6.0} ms {:>19} {:>8.1} MiB",
-                format!("({low:.0}, {high:.0})"),
-                spread(&mut peaks).0
-            );
+            runs.print(name);
+        }
+        // Taps are limited in number, and each costs two grace periods of RCU.
+        if count <= CAPTURED_AT_MOST {
+            let (mut starts, mut ends) = (Runs::default(), Runs::default());
+            for _ in 0..options.runs.div_ceil(3) {
+                let (start, end, peak) = measure_capture(&program, &many.targets())?;
+                starts.times.push(start);
+                ends.times.push(end);
+                ends.peaks.push(peak);
+            }
+            starts.print("capture: to start");
+            ends.print("capture: to end");
         }
         many.down()?;
     }
     Ok(())
+}
+
+/// The figures of one case.
+#[derive(Default)]
+struct Runs {
+    /// Milliseconds.
+    times: Vec<f64>,
+    /// Mebibytes, where they are known.
+    peaks: Vec<f64>,
+}
+
+impl Runs {
+    fn print(mut self, name: &str) {
+        let (time, low, high) = spread(&mut self.times);
+        let peak = spread(&mut self.peaks).0;
+        let memory = match peak.is_nan() {
+            true => String::new(),
+            false => format!("{peak:.1} MiB"),
+        };
+        println!(
+            "  {name:<18} {time:>6.0} ms {:>19} {memory:>12}",
+            format!("({low:.0}, {high:.0})")
+        );
+    }
+}
+
+/// Milliseconds until a capture of all of them listens, and from an interrupt to its end; and mebibytes.
+///
+/// They are named one by one: `all` would tap what else the machine has.
+fn measure_capture(program: &Path, targets: &str) -> Result<(f64, f64, f64)> {
+    let args = ["capture", targets, "--no-latency", "-w", "/dev/null"];
+    let started = Instant::now();
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run netns-trace")?;
+    let stderr = child.stderr.take().context("it has a stderr")?;
+    let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+    let listens = lines.any(|line| line.starts_with("listening on "));
+    let start = started.elapsed();
+    let told = Instant::now();
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+    // To its end, so that it is not held up.
+    lines.for_each(drop);
+    let peak = wait(&child, &args)?;
+    let end = told.elapsed();
+    ensure!(listens, "netns-trace capture did not listen");
+    Ok((start.as_secs_f64() * 1e3, end.as_secs_f64() * 1e3, peak))
 }
 
 /// Milliseconds and mebibytes of a command.
@@ -84,19 +149,24 @@ fn measure(program: &Path, args: &[&str]) -> Result<(f64, f64)> {
         .stderr(Stdio::null())
         .spawn()
         .context("cannot run netns-trace")?;
+    let peak = wait(&child, args)?;
+    Ok((started.elapsed().as_secs_f64() * 1e3, peak))
+}
+
+/// Waits for a command's end, which must be a good one; its peak in mebibytes.
+fn wait(child: &Child, args: &[&str]) -> Result<f64> {
     let mut status = 0;
     // SAFETY: all-zero is a valid rusage.
     let mut used: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the pid is that of a child not waited for yet, and both pointers outlive the call.
     let ended = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, &raw mut used) };
-    let time = started.elapsed();
     ensure!(
         ended == child.id() as i32 && status == 0,
         "netns-trace {} failed ({status})",
         args.join(" ")
     );
     // Kibibytes; getrusage(2).
-    Ok((time.as_secs_f64() * 1e3, used.ru_maxrss as f64 / 1024.0))
+    Ok(used.ru_maxrss as f64 / 1024.0)
 }
 
 /// Labs, and a process in each of their containers. What is made goes with its value.
@@ -128,6 +198,15 @@ impl Many {
             many.labs.push(lab);
         }
         Ok(many)
+    }
+
+    /// As the command line names them.
+    fn targets(&self) -> String {
+        let pids = self
+            .dwellers
+            .iter()
+            .map(|child| format!("pid:{}", child.id()));
+        pids.collect::<Vec<_>>().join(",")
     }
 
     fn down(mut self) -> Result<()> {
