@@ -8,7 +8,12 @@ use std::{
 };
 
 use super::{guard::Guard, have, image};
-use crate::{names::unique, root::skip, tool};
+use crate::{
+    inspected,
+    names::unique,
+    root::skip,
+    tool::{self, Running},
+};
 
 /// Starts what is inside, and waits until that is the machine's first process.
 const START: &str = r#"
@@ -123,6 +128,41 @@ impl Machine {
     /// If it cannot be started.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> tool::Done {
         tool::done(self.netns_trace(args))
+    }
+
+    /// Runs netns-trace inside, which must succeed, and reads the JSON that it prints.
+    ///
+    /// # Panics
+    ///
+    /// If it fails, or prints anything else.
+    #[must_use]
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        inspected::json(&tool::must(self.netns_trace(args)))
+    }
+
+    /// A netns-trace on the real machine, which asks this machine's Docker for names.
+    #[must_use]
+    pub fn from_outside(&self, args: &[&str]) -> Command {
+        let [socket, root] = ["/run/docker.sock", "/var/lib/docker"].map(|path| self.path(path));
+        let places = format!("docker={}:docker-root={}", socket.display(), root.display());
+        let mut command = tool::netns_trace(args);
+        command.env("NETNS_TRACE_RUNTIMES", places);
+        command
+    }
+
+    /// Starts something inside and waits until it says `ready` on stderr. It ends when this is
+    /// dropped, at the latest.
+    ///
+    /// # Panics
+    ///
+    /// If it ends before.
+    #[must_use]
+    pub fn started(&self, program: impl AsRef<OsStr>, args: &[&str], ready: &str) -> Running {
+        let mut command = self.command(program);
+        command.args(args);
+        let mut running = Running::start(command).of_child();
+        running.wait_for(ready);
+        running
     }
 
     /// Runs a program inside, which must succeed; what it printed.
