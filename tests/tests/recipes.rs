@@ -48,20 +48,10 @@ fn a_container_leads_to_its_namespace() {
     assert_eq!(report["containers"][0]["id"], id.as_str());
     assert_eq!(report["processes"][0]["pid"], pid);
     let pid = pid.to_string();
-    let witness = ["-t", &pid, "-n", "ip", "-o", "addr", "show", "dev", "eth0"];
-    let inside = machine.must("nsenter", &witness);
-    let by_us = [
-        "exec",
-        "docker:web",
-        "--",
-        "ip",
-        "-o",
-        "addr",
-        "show",
-        "dev",
-        "eth0",
-    ];
-    assert_eq!(tool::must(machine.netns_trace(by_us)), inside);
+    let ask = "ip -o addr show dev eth0";
+    let inside = machine.line(&format!("nsenter -t {pid} -n {ask}"));
+    let by_us = format!("exec docker:web -- {ask}");
+    assert_eq!(tool::must(machine.netns_trace(by_us.split(' '))), inside);
     let address = docker.address("web");
     assert!(inside.contains(&format!("{address}/24")), "{inside}");
 
@@ -73,7 +63,7 @@ fn a_container_leads_to_its_namespace() {
     assert_eq!(peer["master"], "docker0");
     assert_eq!(peer["port"]["state"], "forwarding");
     let host_side = peer["name"].as_str().expect("a name");
-    let witness = machine.must("ip", &["-o", "link", "show", "dev", host_side]);
+    let witness = machine.line(&format!("ip -o link show dev {host_side}"));
     let index = witness.split(':').next().expect("an index");
     assert_eq!(peer["index"].to_string(), index);
     // As `ss -tlnp` from inside.
@@ -224,7 +214,6 @@ fn a_container_built_by_hand_is_found() {
     };
     let machine = docker.machine();
     docker.run("web", &[], &["httpd", "-f", "-p", "80"]);
-    let ip = |line: &str| machine.must("ip", &line.split(' ').collect::<Vec<_>>());
     for line in [
         "netns add made",
         "link add vmade type veth peer name eth0 netns made",
@@ -233,7 +222,7 @@ fn a_container_built_by_hand_is_found() {
         "-n made link set eth0 up",
         "-n made link set lo up",
     ] {
-        ip(line);
+        machine.line(&format!("ip {line}"));
     }
     // Without a name: a process alone, in the background as `docker run -d` leaves it.
     let unnamed = "unshare --net busybox sleep 2147483647 </dev/null >/dev/null 2>&1 & echo $!";
@@ -242,7 +231,7 @@ fn a_container_built_by_hand_is_found() {
         .trim()
         .parse()
         .expect("a pid");
-    let named = machine.must("stat", &["-L", "-c", "%i", "/run/netns/made"]);
+    let named = machine.line("stat -L -c %i /run/netns/made");
     let made: u64 = named.trim().parse().expect("an inode");
     let own = loop {
         // It is in its parent's namespace for a moment.
@@ -263,7 +252,7 @@ fn a_container_built_by_hand_is_found() {
     assert_eq!(eth0["peer"]["netns_inode"], machine.host_inode());
     assert_eq!(all.get(own)["pids"], serde_json::json!([pid]));
     assert_eq!(all.get(own)["containers"], serde_json::json!([]));
-    let seen_by_lsns = machine.must("lsns", &["-t", "net", "-n", "-o", "NS"]);
+    let seen_by_lsns = machine.line("lsns -t net -n -o NS");
     for inode in seen_by_lsns.split_whitespace() {
         let inode: u64 = inode.parse().expect("an inode");
         assert!(all.find(inode).is_some(), "{inode}");
@@ -271,37 +260,21 @@ fn a_container_built_by_hand_is_found() {
 
     let report = machine.json(&["inspect", "made", "--json"]);
     assert_eq!(report["inode"], made);
-    let url = format!("http://{}/", docker.address("web"));
     let file = machine.folder().join("made.pcapng").display().to_string();
-    let capture = ["capture", "made", "--taps", "inside,veth", "-w", &file];
-    let capture = machine.started(tool::binary(), &capture, "listening on");
-    let code = [
-        "exec",
-        "made",
-        "--",
-        "curl",
-        "-s",
-        "-o",
-        "/dev/null",
-        "-w",
-        "%{http_code}",
-        &url,
-    ];
-    assert_eq!(tool::must(machine.netns_trace(code)), "404");
+    let words = format!("made --taps inside,veth -w {file}");
+    let capture = machine.capture(&words, "listening on");
+    let ask = "exec made -- curl -s -o /dev/null -w %{http_code}";
+    let ask = format!("{ask} http://{}/", docker.address("web"));
+    assert_eq!(tool::must(machine.netns_trace(ask.split(' '))), "404");
     assert!(capture.stop().status.success());
-    let fields = [
-        "-Y",
-        "tcp.flags.syn == 1",
-        "-T",
-        "fields",
-        "-e",
-        "frame.interface_name",
-    ];
-    let seen = must("tshark", &[&["-n", "-r", &file][..], &fields].concat());
+    let fields = "-T fields -e frame.interface_name -Y tcp.flags.syn==1";
+    let mut tshark = vec!["-n", "-r", &file];
+    tshark.extend(fields.split(' '));
+    let seen = must("tshark", &tshark);
     let mut taps: Vec<&str> = seen.lines().collect();
     taps.sort_unstable();
     assert_eq!(taps, ["eth0@made", "eth0@made", "vmade@host", "vmade@host"]);
-    machine.must("kill", &[&pid.to_string()]);
+    machine.line(&format!("kill {pid}"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
     inspected,
     names::unique,
     root::skip,
-    tool::{self, Running},
+    tool::{self, Running, Witness},
 };
 
 /// Starts what is inside, and waits until that is the machine's first process.
@@ -150,19 +150,29 @@ impl Machine {
         command
     }
 
-    /// Starts something inside and waits until it says `ready` on stderr. It ends when this is
-    /// dropped, at the latest.
+    /// Starts `netns-trace capture` inside with the words of a line, and waits until it says `ready` on
+    /// stderr.
     ///
     /// # Panics
     ///
     /// If it ends before.
     #[must_use]
-    pub fn started(&self, program: impl AsRef<OsStr>, args: &[&str], ready: &str) -> Running {
-        let mut command = self.command(program);
-        command.args(args);
-        let mut running = Running::start(command).of_child();
+    pub fn capture(&self, words: &str, ready: &str) -> Running {
+        let words = ["capture"].into_iter().chain(words.split(' '));
+        let mut running = Running::start(self.netns_trace(words)).of_child();
         running.wait_for(ready);
         running
+    }
+
+    /// tcpdump on an interface of a process's namespace: one for what it receives, one for what it
+    /// sends.
+    #[must_use]
+    pub fn witnesses(&self, pid: u32, interface: &str) -> [Witness; 2] {
+        let ns = self.path(&format!("/proc/{pid}/ns/net"));
+        ["in", "out"].map(|way| {
+            let file = self.folder.join(format!("{pid}-{interface}-{way}.pcap"));
+            Witness::start(&ns, interface, way, file)
+        })
     }
 
     /// Runs a program inside, which must succeed; what it printed.
@@ -218,19 +228,26 @@ impl Machine {
         &self.cgroup
     }
 
-    /// A network beyond the machine's uplink `eth0` (10.202.0.1): a namespace with that name for
-    /// `ip netns` inside, at 10.202.0.2.
+    /// The same for the words of a line.
+    pub fn line(&self, words: &str) -> String {
+        let words: Vec<&str> = words.split(' ').collect();
+        self.must(words[0], &words[1..])
+    }
+
+    /// A network beyond the machine's uplink `eth0` (10.202.0.1), where its default route leads: a
+    /// namespace with that name for `ip netns` inside, at 10.202.0.2.
     pub fn add_outside(&self, name: &str) {
         for line in [
             format!("netns add {name}"),
             format!("link add eth0 type veth peer name eth0 netns {name}"),
             "addr add 10.202.0.1/24 dev eth0".to_owned(),
             "link set eth0 up".to_owned(),
+            "route add default via 10.202.0.2".to_owned(),
             format!("-n {name} addr add 10.202.0.2/24 dev eth0"),
             format!("-n {name} link set eth0 up"),
             format!("-n {name} link set lo up"),
         ] {
-            self.must("ip", &line.split(' ').collect::<Vec<_>>());
+            self.line(&format!("ip {line}"));
         }
     }
 }
