@@ -431,8 +431,11 @@ fn packets_beyond_64_kib_are_whole() {
     let target = net.target(0);
     let ours = Running::capture([target.as_str(), "--buffer", "128M", "-w", name]);
     let at = b.address(true).expect("an address");
-    let tcp = traffic::tcp(&net::open(a), &net::open(b), at, 32 << 20, net::LIMIT);
-    assert!(tcp.expect("a transfer").intact);
+    // How much TCP puts into one packet depends on what else the machine does.
+    for _ in 0..3 {
+        let tcp = traffic::tcp(&net::open(a), &net::open(b), at, 32 << 20, net::LIMIT);
+        assert!(tcp.expect("a transfer").intact);
+    }
     let done = ours.stop();
     assert!(done.status.success(), "{done:?}");
     assert!(

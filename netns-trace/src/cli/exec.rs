@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 use clap::{ArgAction, Args};
 
-use super::logger;
+use super::{logger, out::say};
 use crate::{
     exec::{ExecError, Resolver, Tool, exec},
     target::{TargetSpec, resolve},
@@ -53,9 +53,7 @@ impl ExecArgs {
         let target = resolve(&self.target).map_err(ExecError::from)?;
         // Stderr is the tool's. That it works on the host's own network is said all the same.
         if self.verbose > 0 || target.ns.is_host() {
-            for note in &target.notes {
-                eprintln!("netns-trace: {note}");
-            }
+            say(&target.notes);
         }
         let resolver = self.resolv.then(|| Resolver::of(&target)).transpose()?;
         if resolver == Some(Resolver::Host) && !target.ns.is_host() {

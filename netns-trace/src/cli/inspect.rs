@@ -3,7 +3,10 @@
 use anyhow::Result;
 use clap::{ArgAction, Args};
 
-use super::{logger, out::print};
+use super::{
+    logger,
+    out::{print, say},
+};
 use crate::{
     inspect::{Report, diff, look},
     target::{Resolver, TargetSpec},
@@ -12,7 +15,8 @@ use crate::{
 /// What `inspect` takes.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// Namespace: netns:NAME, pid:N, inode:N, /a/path or host
+    /// A container's name or id, NAMESPACE/POD, docker:NAME, podman:NAME, ctr:ID, pod:NAMESPACE/NAME,
+    /// netns:NAME, pid:N, inode:N, /a/path or host
     #[arg(value_name = "TARGET")]
     target: TargetSpec,
 
@@ -37,9 +41,12 @@ impl InspectArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.verbose);
         let resolver = Resolver::new();
-        let report =
-            |spec, name| Ok::<_, anyhow::Error>(look(&resolver.one(spec)?, &resolver, name)?);
-        let first: Report = report(&self.target, self.resolve.as_deref())?;
+        let report = |spec, name| -> Result<Report> {
+            let target = resolver.one(spec)?;
+            say(&target.notes);
+            Ok(look(&target, &resolver, name)?)
+        };
+        let first = report(&self.target, self.resolve.as_deref())?;
         let text = match &self.diff {
             Some(other) => {
                 let difference = diff(&first, &report(other, None)?);

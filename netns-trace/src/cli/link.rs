@@ -3,7 +3,10 @@
 use anyhow::Result;
 use clap::{ArgAction, Args};
 
-use super::{logger, out::print};
+use super::{
+    logger,
+    out::{print, say},
+};
 use crate::{
     link::link,
     target::{TargetSpec, resolve},
@@ -38,9 +41,7 @@ impl LinkArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.verbose);
         let target = resolve(&self.target)?;
-        for note in &target.notes {
-            eprintln!("netns-trace: {note}");
-        }
+        say(&target.notes);
         let link = link(&target, self.name.as_deref())?;
         let text = if self.json {
             serde_json::to_string(&link)? + "\n"

@@ -1,4 +1,4 @@
-//! Results on stdout. A reader that has seen enough and closes the pipe is no error.
+//! Results on stdout, where a reader that has seen enough and closes the pipe is no error; notes on stderr.
 
 use std::io::{self, Write as _};
 
@@ -15,5 +15,12 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     match written {
         Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
+    }
+}
+
+/// Says on stderr what is to be said of a target.
+pub(super) fn say(notes: &[String]) {
+    for note in notes {
+        eprintln!("netns-trace: {note}");
     }
 }

@@ -154,7 +154,13 @@ pub fn look(
         details,
         mut report,
     } = inside;
-    let lost = peers::find_peers(ns, &report.label, &details, &mut report.interfaces);
+    let lost = peers::find_peers(
+        ns,
+        &report.label,
+        &details,
+        &mut report.interfaces,
+        resolver,
+    );
     report.missing.extend(lost);
     // The settings of interfaces are there already; those of the namespace come before them.
     let host = match report.host {

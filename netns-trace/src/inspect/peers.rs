@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::links::{Details, Interface, Port, details_here, master};
 use crate::{
-    netns::{NetNs, label_of},
+    netns::NetNs,
     privilege::{self, Capability},
+    target::Resolver,
     topology::{each_namespace, netlink::Netlink},
 };
 
@@ -38,6 +39,7 @@ pub(super) fn find_peers(
     label: &str,
     all: &[Details],
     interfaces: &mut [Interface],
+    resolver: &Resolver,
 ) -> Vec<String> {
     let joined = |details: &&Details| {
         let index = details.link.peer_index;
@@ -73,7 +75,7 @@ pub(super) fn find_peers(
     let looked = each_namespace(ns, ids, |id, other| {
         let there = other.run(|| details_here(&mut Netlink::route()?));
         if let Ok(Ok(there)) = there {
-            take(Some(id), &there, &label_of(other), other.inode());
+            take(Some(id), &there, &resolver.label(other), other.inode());
         }
     });
     if let Err(why) = looked {

@@ -49,20 +49,27 @@ fn name_paths() -> Vec<PathBuf> {
     paths
 }
 
+/// What a namespace is called: `host`, else its name in /run/netns. Safe to print: control characters
+/// are escaped.
+pub(crate) fn name_of(ns: &NetNs) -> Option<String> {
+    if ns.is_host() {
+        return Some("host".into());
+    }
+    let key = (ns.identity().device, ns.identity().inode);
+    let path = name_paths()
+        .into_iter()
+        .find(|path| key_of(path) == Some(key))?;
+    let name = path.file_name()?.to_string_lossy();
+    Some(name.escape_debug().to_string())
+}
+
 /// How a namespace is named to people: `host`, else its name in /run/netns, else `pid:N`, else
 /// `inode:N`. Safe to print: control characters are escaped.
 pub fn label_of(ns: &NetNs) -> String {
-    if ns.is_host() {
-        return "host".into();
+    if let Some(name) = name_of(ns) {
+        return name;
     }
     let key = (ns.identity().device, ns.identity().inode);
-    let name = name_paths()
-        .into_iter()
-        .find(|path| key_of(path) == Some(key))
-        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-    if let Some(name) = name {
-        return name.escape_debug().to_string();
-    }
     let found_by = ns.identity().process.map(|process| process.pid);
     let member = || pids().find(|pid| key_of(&process_path(*pid)) == Some(key));
     match found_by.or_else(member) {

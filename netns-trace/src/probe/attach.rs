@@ -136,6 +136,15 @@ pub struct TapSite {
     pub label: String,
 }
 
+impl TapSite {
+    /// Whether the interface is there, under its name.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        let checked = self.ns.run(|| check_interface(self));
+        checked.is_ok_and(|checked| checked.is_ok())
+    }
+}
+
 /// The programs of one tap, loaded and not attached yet.
 pub struct LoadedTap {
     ebpf: Ebpf,

@@ -16,7 +16,7 @@ use super::{
     plan::{self, Plan, Wishes},
     signals::{Signals, Wish},
     taps::Taps,
-    targets::{find_paths, find_targets},
+    targets::{are_all, find_paths, find_targets},
 };
 use crate::{
     latency::Report,
@@ -162,6 +162,7 @@ fn plan_latency(config: &LatencyConfig) -> Result<Plan> {
         snaplen: 1,
         idle_gap_ns: config.idle_gap.as_nanos() as u64,
         max_segments: config.max_segments,
+        optional: are_all(&config.targets),
     };
     let plan = plan::plan(&paths, &wishes)?;
     if plan.ways.segments().is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! Decides on plain data: what topology found and what the user asked for. Touches nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 use netns_trace_ebpf::{MAX_TAPS, TapConfig, feature, hook_index};
@@ -34,6 +34,8 @@ pub(super) struct PlannedTap {
     pub link_type: LinkType,
     /// The other end of its pair, where that is known.
     pub peer: Option<String>,
+    /// Whether the run does without it when its interface goes before it is attached.
+    pub optional: bool,
 }
 
 /// What taps are wanted for.
@@ -53,6 +55,8 @@ pub(super) struct Wishes {
     pub idle_gap_ns: u64,
     /// Most segments that get a histogram.
     pub max_segments: usize,
+    /// Whether the run does without taps whose interface goes before they are attached.
+    pub optional: bool,
 }
 
 impl PlannedTap {
@@ -201,9 +205,10 @@ pub(super) fn plan(paths: &[PathMap], wishes: &Wishes) -> Result<Plan> {
     };
     let ways = within(Ways::find(&targets, is_timed), wishes)?;
     let hooks = sites.len() as u32 * 2;
+    let features = ways.features();
     let mut taps = Vec::new();
     for (number, (site, written)) in sites.into_iter().enumerate() {
-        let mut tap = tap(number as u32, site, written, holds, &ways, wishes)?;
+        let mut tap = tap(number as u32, site, written, holds, &features, wishes)?;
         tap.config.hooks = hooks;
         tap.peer = peer_of(&tap.site, paths);
         taps.push(tap);
@@ -274,23 +279,27 @@ fn choose(paths: &[PathMap], wishes: &Wishes, missing: &mut Vec<String>) -> Vec<
     sites
 }
 
-/// Refuses more segments than fit.
+/// Does with fewer segments where not all have room, and says so: those between targets are given up
+/// first. What is done for the times alone is refused without any.
 fn within(ways: Ways, wishes: &Wishes) -> Result<Ways> {
     let (wanted, most) = (ways.segments().len(), wishes.max_segments);
     if wanted <= most {
         return Ok(ways);
     }
-    if !wishes.written.is_empty() {
-        eprintln!(
-            "netns-trace: no latency is measured: {wanted} segments are more than the {most} that \
-             have room (see --max-segments of `netns-trace latency`)"
-        );
-        return Ok(ways.untimed());
-    }
-    bail!(
-        "{wanted} segments between these targets' taps are more than the {most} that have room: \
-         name fewer targets or taps, or raise --max-segments (each takes 16 KiB for each CPU)"
-    )
+    let own = ways.own_alone();
+    let (left_out, ways) = match own.segments().len() {
+        1.. if own.segments().len() <= most => ("between targets is", own),
+        _ if !wishes.written.is_empty() => ("is", own.untimed()),
+        _ => bail!(
+            "{wanted} segments between these targets' taps are more than the {most} that have room: \
+             name fewer targets or taps, or raise --max-segments (each takes 16 KiB for each CPU)"
+        ),
+    };
+    eprintln!(
+        "netns-trace: no latency {left_out} measured: {wanted} segments are more than the {most} that \
+         have room (see --max-segments of `netns-trace latency`)"
+    );
+    Ok(ways)
 }
 
 fn is_same(a: &Site, b: &Site) -> bool {
@@ -324,7 +333,7 @@ fn tap(
     site: Site,
     written: bool,
     holds: bool,
-    ways: &Ways,
+    on_ways: &BTreeMap<u32, u32>,
     wishes: &Wishes,
 ) -> Result<PlannedTap> {
     let link_type = LinkType::from_arp_type(site.link.arp_type)
@@ -350,9 +359,9 @@ fn tap(
             }
             written_hooks.push(hook);
         }
-        let on_a_way = ways.has(hook_index(number, hook.index()));
-        if !loopback && (on_a_way || is_shared(site.role)) {
-            *bits |= feature::IDENTIFY | ways.features(hook_index(number, hook.index()));
+        let on_a_way = on_ways.get(&hook_index(number, hook.index()));
+        if !loopback && (on_a_way.is_some() || is_shared(site.role)) {
+            *bits |= feature::IDENTIFY | on_a_way.copied().unwrap_or(Ways::OFF_WAYS);
         }
         if !wishes.written.is_empty() {
             *bits |= feature::NUMBER;
@@ -380,6 +389,7 @@ fn tap(
         written: written_hooks,
         link_type,
         peer: None,
+        optional: wishes.optional,
         config: TapConfig {
             limit: wishes.count.unwrap_or(0),
             idle_gap_ns: wishes.idle_gap_ns,

@@ -67,18 +67,23 @@ impl Taps {
         }
     }
 
-    /// Loads and attaches one tap.
+    /// Loads and attaches one tap. One that the run can do without may be missing afterwards.
     pub(super) fn bring_up(
         &mut self,
         probe: &mut Probe,
         tap: &PlannedTap,
         method: AttachMethod,
     ) -> Result<()> {
-        let attached = bring_up(probe, &self.clsact, tap, method)?;
-        self.live.push(LiveTap {
-            number: tap.number,
-            tap: attached,
-        });
+        match bring_up(probe, &self.clsact, tap, method) {
+            Ok(attached) => self.live.push(LiveTap {
+                number: tap.number,
+                tap: attached,
+            }),
+            Err(why) if tap.optional && !tap_site(&tap.site).is_there() => {
+                log::info!("left out: {why:#}");
+            }
+            Err(why) => return Err(why),
+        }
         Ok(())
     }
 

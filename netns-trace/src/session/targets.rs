@@ -13,7 +13,7 @@ use super::{
 use crate::{
     capture::Format,
     target::{Resolver, Target, TargetSpec},
-    topology::{self, Link, LinkKind, PathMap, Role, TopologyError},
+    topology::{self, Link, LinkKind, PathMap, Role, Survey, TopologyError},
 };
 
 /// The word of `-i` that means every interface.
@@ -22,7 +22,7 @@ const ANY: &str = "any";
 /// Refuses what no machine and no target could make possible.
 pub(super) fn check_wishes(config: &CaptureConfig) -> Result<(), Usage> {
     check_follow(config)?;
-    if config.targets.contains(&TargetSpec::All) {
+    if are_all(&config.targets) {
         return Ok(()); // how many there are is not known yet
     }
     check_peers(config, config.targets.len())
@@ -92,8 +92,9 @@ pub(super) fn say(notes: &[String]) {
 pub(super) fn find_paths(targets: &[Target], interface: Option<&str>) -> Result<Vec<PathMap>> {
     let mut paths = Vec::new();
     let mut left_out = Vec::new();
+    let mut survey = Survey::default();
     for target in targets {
-        match paths_of(target, interface) {
+        match paths_of(&mut survey, target, interface) {
             Ok(found) => paths.extend(found),
             Err(why) if target.spec == TargetSpec::All => left_out.push(why.to_string()),
             Err(why) => return Err(why.into()),
@@ -112,32 +113,45 @@ pub(super) fn find_paths(targets: &[Target], interface: Option<&str>) -> Result<
 }
 
 /// The ways of one target's packets: one for each interface that is meant.
-fn paths_of(target: &Target, interface: Option<&str>) -> Result<Vec<PathMap>, TopologyError> {
-    let one = |name| topology::discover(&target.ns, &target.label, name);
+fn paths_of(
+    survey: &mut Survey,
+    target: &Target,
+    interface: Option<&str>,
+) -> Result<Vec<PathMap>, TopologyError> {
+    let mut one = |name| survey.discover(&target.ns, &target.label, name);
     match interface {
-        Some(ANY) => each(target, |_| true),
+        Some(ANY) => each(survey, target, |_| true),
         Some(name) => Ok(vec![one(Some(name))?]),
         None => match one(None) {
             // Nobody is there to choose for each of them.
             Err(TopologyError::Ambiguous { .. }) if target.spec == TargetSpec::All => {
-                each(target, |link| link.kind != LinkKind::Loopback)
+                each(survey, target, |link| link.kind != LinkKind::Loopback)
             }
             other => Ok(vec![other?]),
         },
     }
 }
 
-fn each(target: &Target, is_meant: impl Fn(&Link) -> bool) -> Result<Vec<PathMap>, TopologyError> {
+fn each(
+    survey: &mut Survey,
+    target: &Target,
+    is_meant: impl Fn(&Link) -> bool,
+) -> Result<Vec<PathMap>, TopologyError> {
     let links = topology::links(&target.ns)?;
     let meant = links.iter().filter(|link| is_meant(link));
     meant
-        .map(|link| topology::discover(&target.ns, &target.label, Some(&link.name)))
+        .map(|link| survey.discover(&target.ns, &target.label, Some(&link.name)))
         .collect()
 }
 
 /// Plans the taps of these targets.
 pub(super) fn plan_for(targets: &[Target], config: &CaptureConfig) -> Result<Plan> {
     plan_paths(&find_paths(targets, config.interface.as_deref())?, config)
+}
+
+/// Whether all there are are meant, of which one that goes is none.
+pub(super) fn are_all(specs: &[TargetSpec]) -> bool {
+    specs.contains(&TargetSpec::All)
 }
 
 /// As [`plan_for`], where the ways are known.
@@ -150,6 +164,7 @@ pub(super) fn plan_paths(paths: &[PathMap], config: &CaptureConfig) -> Result<Pl
         snaplen: config.snaplen,
         idle_gap_ns: IDLE_GAP.as_nanos() as u64,
         max_segments: max_segments(),
+        optional: are_all(&config.targets),
     };
     plan::plan(paths, &wishes)
 }

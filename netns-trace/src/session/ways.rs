@@ -50,10 +50,16 @@ pub(super) struct Ways {
     /// Neighbours, by the hooks' numbers, with the segment's number if there is a histogram.
     neighbours: BTreeMap<(u32, u32), Option<u32>>,
     totals: BTreeMap<(u32, u32), u32>,
+    /// Those of single targets first, then those between targets.
     segments: Vec<WaySegment>,
+    /// How many are of single targets.
+    own: usize,
 }
 
 impl Ways {
+    /// What programs at a hook that is on no way must know: nothing comes before or after it.
+    pub(super) const OFF_WAYS: u32 = feature::LAST | feature::ORIGIN;
+
     /// Finds the ways of these targets' packets. `is_timed` tells of a tap whether its times are
     /// wanted.
     pub(super) fn find(targets: &[TargetTaps], is_timed: impl Fn(u32) -> bool) -> Self {
@@ -67,6 +73,10 @@ impl Ways {
             add(&target.out(), Direction::Out);
             add(&target.into(), Direction::In);
         }
+        let own = ways.segments.len();
+        let mut add = |way: &[Place], direction| {
+            ways.add(&steps(way), direction, &owned, &is_timed);
+        };
         for (n, from) in targets.iter().enumerate() {
             for (m, to) in targets.iter().enumerate() {
                 if n != m
@@ -76,6 +86,7 @@ impl Ways {
                 }
             }
         }
+        ways.own = own;
         ways
     }
 
@@ -138,46 +149,48 @@ impl Ways {
         &self.segments
     }
 
+    /// Leaves out the histograms between targets: their packets are recognised all the same.
+    pub(super) fn own_alone(self) -> Self {
+        let own = self.own;
+        self.first(own)
+    }
+
     /// Leaves out all histograms: packets are only recognised.
-    pub(super) fn untimed(mut self) -> Self {
-        self.segments.clear();
-        self.totals.clear();
-        self.neighbours
-            .values_mut()
-            .for_each(|segment| *segment = None);
+    pub(super) fn untimed(self) -> Self {
+        self.first(0)
+    }
+
+    /// Keeps so many histograms.
+    fn first(mut self, most: usize) -> Self {
+        let is_kept = |segment: u32| (segment as usize) < most;
+        self.segments.truncate(most);
+        self.own = self.own.min(most);
+        self.totals.retain(|_, segment| is_kept(*segment));
+        for segment in self.neighbours.values_mut() {
+            *segment = segment.filter(|segment| is_kept(*segment));
+        }
         self
     }
 
-    /// Whether a hook is on a way at all.
-    pub(super) fn has(&self, hook: u32) -> bool {
-        self.neighbours
-            .keys()
-            .any(|(from, to)| *from == hook || *to == hook)
-    }
-
-    /// What a hook's programs must know: bits of [`feature`].
-    pub(super) fn features(&self, hook: u32) -> u32 {
-        let mut bits = 0;
-        if !self.neighbours.keys().any(|(from, _)| *from == hook) {
-            bits |= feature::LAST;
+    /// What the programs at each hook that is on a way must know: bits of [`feature`].
+    pub(super) fn features(&self) -> BTreeMap<u32, u32> {
+        let mut features = BTreeMap::new();
+        let mut change = |hook: u32, off: u32, on: u32| {
+            let bits = features.entry(hook).or_insert(Self::OFF_WAYS);
+            *bits = *bits & !off | on;
+        };
+        for (from, to) in self.neighbours.keys() {
+            change(*from, feature::LAST, 0);
+            change(*to, feature::ORIGIN, 0);
         }
-        if !self.neighbours.keys().any(|(_, to)| *to == hook) {
-            bits |= feature::ORIGIN;
+        for (_, to) in self.totals.keys() {
+            change(*to, 0, feature::END);
         }
-        if self.totals.keys().any(|(_, to)| *to == hook) {
-            bits |= feature::END;
+        for segment in &self.segments {
+            change(segment.from, 0, feature::LATENCY);
+            change(segment.to, 0, feature::LATENCY | feature::EXPECT);
         }
-        if self
-            .segments
-            .iter()
-            .any(|segment| segment.from == hook || segment.to == hook)
-        {
-            bits |= feature::LATENCY;
-        }
-        if self.segments.iter().any(|segment| segment.to == hook) {
-            bits |= feature::EXPECT;
-        }
-        bits
+        features
     }
 
     /// The entries of the map of pairs, by index, for so many hooks.
@@ -317,15 +330,10 @@ mod tests {
             ]
         );
         let starts = feature::LATENCY | feature::ORIGIN;
-        assert_eq!(ways.features(1), starts, "where packets start");
-        assert_eq!(
-            ways.features(0),
-            feature::LAST | feature::END | feature::LATENCY | feature::EXPECT
-        );
-        assert_eq!(
-            ways.features(7),
-            feature::LAST | feature::END | feature::LATENCY | feature::EXPECT
-        );
+        let features = ways.features();
+        assert_eq!(features[&1], starts, "where packets start");
+        let ends = feature::LAST | feature::END | feature::LATENCY | feature::EXPECT;
+        assert_eq!([features[&0], features[&7]], [ends, ends]);
         let pairs = ways.pairs(8);
         assert_eq!(
             pairs[&pair_index(1, 2, 8)],
@@ -363,6 +371,12 @@ mod tests {
                 "total out 5>0",
             ]
         );
+        let own = ways.clone().own_alone();
+        assert_eq!(names(&own), names(&ways)[..4]);
+        let between = pair_index(2, 7, 8);
+        assert_eq!(own.pairs(8).len(), ways.pairs(8).len());
+        assert_eq!(own.pairs(8)[&between].segment, Pair::NO_HISTOGRAM);
+        assert!(own.features()[&2] & feature::LATENCY != 0, "its veth's end");
     }
 
     #[test]
@@ -387,7 +401,7 @@ mod tests {
             tap == 0
         });
         assert!(ways.segments().is_empty());
-        assert!(ways.has(1) && ways.has(2) && ways.has(3) && ways.has(0));
+        assert!(ways.features().into_keys().eq(0..4));
         let pair = ways.pairs(4)[&pair_index(1, 2, 4)];
         assert_eq!(
             pair,

@@ -8,7 +8,7 @@ use std::{
 use super::{TargetError, TargetSpec, members, named::named_container, near::near};
 use crate::{
     container::{self, Container, Containers, Runtime},
-    netns::{Candidates, NETNS_DIRS, NetNs, label_of, named, names},
+    netns::{Candidates, NETNS_DIRS, NetNs, label_of, name_of, named, names},
 };
 
 /// A namespace that the user asked for.
@@ -49,6 +49,13 @@ impl Resolver {
     /// All containers; asks the runtimes when nobody has yet.
     pub fn containers(&self) -> &Containers {
         self.containers.get_or_init(Containers::find)
+    }
+
+    /// How a namespace is named to people: `host`, its name in /run/netns, the name of its container,
+    /// `pid:N` or `inode:N`. Runtimes are asked only for those that have no name there. Safe to print.
+    #[must_use]
+    pub fn label(&self, ns: &NetNs) -> String {
+        name_of(ns).unwrap_or_else(|| label(ns, self.containers()))
     }
 
     /// The namespaces that `spec` names: one, or with `all` each that can be entered but the host's.

@@ -17,7 +17,7 @@ pub use self::{
     gateway::{Gateway, default_gateway, device_to},
     link::{Link, LinkKind, links},
     netlink::NetlinkError,
-    path::{Missing, PathMap, Role, Site, discover},
+    path::{Missing, PathMap, Role, Site, Survey, discover},
 };
 pub(crate) use self::{
     gateway::read_gateway_of,

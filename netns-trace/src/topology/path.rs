@@ -79,55 +79,85 @@ pub struct PathMap {
     pub missing: Vec<Missing>,
 }
 
-/// Finds the way of the packets of one interface of the namespace `ns`, which people call
-/// `label`. Without `iface`, `eth0` is taken, or else the only interface besides loopback.
-///
-/// What does not exist, such as the host side of a macvlan device, is no error: it is listed in
-/// [`PathMap::missing`].
+/// Finds the way of one interface's packets, as [`Survey::discover`] does.
 ///
 /// # Errors
-/// When there is no such interface, none to choose by itself, or the kernel refuses to list them.
+/// As [`Survey::discover`].
 pub fn discover(ns: &NetNs, label: &str, iface: Option<&str>) -> Result<PathMap, TopologyError> {
-    let inside_links = links(ns)?;
-    let inside = Site {
-        role: Role::Inside,
-        ns: Arc::new(ns.try_clone()?),
-        ns_label: label.to_owned(),
-        link: choose(&inside_links, label, iface)?.clone(),
-    };
-    let mut map = PathMap {
-        inside,
-        veth: None,
-        bridge: None,
-        uplink: None,
-        missing: Vec::new(),
-    };
-    let (site, outside) = match find_peer(&map.inside, inside_links)? {
-        Ok(found) => found,
-        Err(why) => {
-            let name = map.inside.link.printable_name();
-            map.miss(Role::Veth, why);
-            map.miss(
-                Role::Bridge,
-                format!("without a host side of {name}, none is known"),
-            );
-            map.miss(
-                Role::Uplink,
-                format!("without a host side of {name}, none is known"),
-            );
-            return Ok(map);
+    Survey::default().discover(ns, label, iface)
+}
+
+/// Finds the ways of many interfaces, at one moment: what lies outside of them, which is the same for
+/// most, is listed once. Holds the namespaces outside open.
+#[derive(Debug, Default)]
+pub struct Survey {
+    outside: Vec<Outside>,
+}
+
+/// A namespace that other ends of pairs are in.
+#[derive(Debug, Clone)]
+pub(super) struct Outside {
+    pub(super) ns: Arc<NetNs>,
+    pub(super) label: String,
+    pub(super) links: Arc<Vec<Link>>,
+}
+
+impl Survey {
+    /// Finds the way of the packets of one interface of the namespace `ns`, which people call
+    /// `label`. Without `iface`, `eth0` is taken, or else the only interface besides loopback.
+    ///
+    /// What does not exist, such as the host side of a macvlan device, is no error: it is listed in
+    /// [`PathMap::missing`].
+    ///
+    /// # Errors
+    /// When there is no such interface, none to choose by itself, or the kernel refuses to list them.
+    pub fn discover(
+        &mut self,
+        ns: &NetNs,
+        label: &str,
+        iface: Option<&str>,
+    ) -> Result<PathMap, TopologyError> {
+        let inside_links = links(ns)?;
+        let inside = Site {
+            role: Role::Inside,
+            ns: Arc::new(ns.try_clone()?),
+            ns_label: label.to_owned(),
+            link: choose(&inside_links, label, iface)?.clone(),
+        };
+        let mut map = PathMap {
+            inside,
+            veth: None,
+            bridge: None,
+            uplink: None,
+            missing: Vec::new(),
+        };
+        let (site, outside) = match find_peer(&map.inside, inside_links, &mut self.outside)? {
+            Ok(found) => found,
+            Err(why) => {
+                let name = map.inside.link.printable_name();
+                map.miss(Role::Veth, why);
+                map.miss(
+                    Role::Bridge,
+                    format!("without a host side of {name}, none is known"),
+                );
+                map.miss(
+                    Role::Uplink,
+                    format!("without a host side of {name}, none is known"),
+                );
+                return Ok(map);
+            }
+        };
+        match find_bridge(&site, &outside.links) {
+            Ok(bridge) => map.bridge = Some(bridge),
+            Err(why) => map.miss(Role::Bridge, why),
         }
-    };
-    match find_bridge(&site, &outside) {
-        Ok(bridge) => map.bridge = Some(bridge),
-        Err(why) => map.miss(Role::Bridge, why),
+        match find_uplink(map.bridge.as_ref().unwrap_or(&site), &site, &outside.links)? {
+            Ok(uplink) => map.uplink = Some(uplink),
+            Err(why) => map.miss(Role::Uplink, why),
+        }
+        map.veth = Some(site);
+        Ok(map)
     }
-    match find_uplink(map.bridge.as_ref().unwrap_or(&site), &site, &outside)? {
-        Ok(uplink) => map.uplink = Some(uplink),
-        Err(why) => map.miss(Role::Uplink, why),
-    }
-    map.veth = Some(site);
-    Ok(map)
 }
 
 impl PathMap {

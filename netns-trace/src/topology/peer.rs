@@ -7,15 +7,17 @@ use super::{
     TopologyError,
     link::{Link, LinkKind, links},
     nsid::{nsid, open_netlink},
-    path::{Found, Role, Site, article},
+    path::{Found, Outside, Role, Site, article},
 };
 use crate::netns::{Candidates, NetNs, label_of};
 
-/// The other end of the pair, with all interfaces of its namespace.
+/// The other end of the pair, with all interfaces of its namespace. `known` are namespaces that others'
+/// ends are in.
 pub(super) fn find_peer(
     inside: &Site,
     inside_links: Vec<Link>,
-) -> Result<Found<(Site, Vec<Link>)>, TopologyError> {
+    known: &mut Vec<Outside>,
+) -> Result<Found<(Site, Outside)>, TopologyError> {
     let link = &inside.link;
     let name = link.printable_name();
     if !link.kind.is_pair() {
@@ -31,18 +33,18 @@ pub(super) fn find_peer(
     let Some(peer_index) = link.peer_index.filter(|&index| index != 0) else {
         return Ok(Err(format!("{name} has lost the other end of its pair")));
     };
-    let (ns, label, outside) = match link.peer_netnsid {
-        None => (
-            Arc::clone(&inside.ns),
-            inside.ns_label.clone(),
-            inside_links,
-        ),
-        Some(id) => match find_namespace(&inside.ns, id)? {
-            Ok(ns) => {
-                let outside = links(&ns)?;
-                let label = label_of(&ns);
-                (Arc::new(ns), label, outside)
-            }
+    // The pair may have been taken apart since we asked, and its index given to another device.
+    let is_peer = |other: &&Link| {
+        other.index == peer_index && other.kind.is_pair() && other.peer_index == Some(link.index)
+    };
+    let outside = match link.peer_netnsid {
+        None => Outside {
+            ns: Arc::clone(&inside.ns),
+            label: inside.ns_label.clone(),
+            links: Arc::new(inside_links),
+        },
+        Some(id) => match find_outside(&inside.ns, id, is_peer, known)? {
+            Ok(outside) => outside,
             Err(why) => {
                 return Ok(Err(format!(
                     "the other end of {name} is in a namespace that cannot be found: {why}"
@@ -50,27 +52,53 @@ pub(super) fn find_peer(
             }
         },
     };
-    // The pair may have been taken apart since we asked, and its index given to another device.
-    let peer = outside.iter().find(|other| {
-        other.index == peer_index && other.kind.is_pair() && other.peer_index == Some(link.index)
-    });
-    let Some(peer) = peer else {
+    let Some(peer) = outside.links.iter().find(is_peer) else {
         return Ok(Err(format!(
             "the other end of {name} changed while we looked for it"
         )));
     };
-    if peer.peer_netnsid != nsid_of(&ns, &inside.ns)? {
+    if peer.peer_netnsid != nsid_of(&outside.ns, &inside.ns)? {
         return Ok(Err(format!(
             "the other end of {name} leads to another namespace now"
         )));
     }
     let site = Site {
         role: Role::Veth,
-        ns,
-        ns_label: label,
+        ns: Arc::clone(&outside.ns),
+        ns_label: outside.label.clone(),
         link: peer.clone(),
     };
     Ok(Ok((site, outside)))
+}
+
+/// The namespace that `inside` knows by the number `id`: a known one, where `is_peer` finds what it
+/// should, or else one that is known from then on.
+fn find_outside(
+    inside: &NetNs,
+    id: i32,
+    is_peer: impl Fn(&&Link) -> bool,
+    known: &mut Vec<Outside>,
+) -> Result<Found<Outside>, TopologyError> {
+    for outside in known.iter_mut() {
+        if nsid_of(inside, &outside.ns)? == Some(id) {
+            // What was listed before may be older than the pair.
+            if !outside.links.iter().any(|link| is_peer(&link)) {
+                outside.links = Arc::new(links(&outside.ns)?);
+            }
+            return Ok(Ok(outside.clone()));
+        }
+    }
+    let ns = match find_namespace(inside, id)? {
+        Ok(ns) => ns,
+        Err(why) => return Ok(Err(why)),
+    };
+    let outside = Outside {
+        label: label_of(&ns),
+        links: Arc::new(links(&ns)?),
+        ns: Arc::new(ns),
+    };
+    known.push(outside.clone());
+    Ok(Ok(outside))
 }
 
 /// The namespace that `inside` knows by the number `id`.
