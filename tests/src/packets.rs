@@ -144,3 +144,12 @@ pub fn between(packets: &[Packet], from: u32, to: u32) -> Option<Vec<Packet>> {
     };
     Some(packets.get(marker(from)? + 1..marker(to)?)?.to_vec())
 }
+
+/// Those that are ICMP over IPv4.
+#[must_use]
+pub fn icmp(packets: Vec<Packet>) -> Vec<Packet> {
+    let is_it = |packet: &Packet| {
+        packet.data.get(12..14) == Some(&[8, 0]) && packet.data.get(23) == Some(&1)
+    };
+    packets.into_iter().filter(is_it).collect()
+}

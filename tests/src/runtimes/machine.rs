@@ -8,7 +8,12 @@ use std::{
 };
 
 use super::{guard::Guard, have, image};
-use crate::{names::unique, root::skip, tool};
+use crate::{
+    inspected,
+    names::unique,
+    root::skip,
+    tool::{self, Running, Witness},
+};
 
 /// Starts what is inside, and waits until that is the machine's first process.
 const START: &str = r#"
@@ -125,6 +130,51 @@ impl Machine {
         tool::done(self.netns_trace(args))
     }
 
+    /// Runs netns-trace inside, which must succeed, and reads the JSON that it prints.
+    ///
+    /// # Panics
+    ///
+    /// If it fails, or prints anything else.
+    #[must_use]
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        inspected::json(&tool::must(self.netns_trace(args)))
+    }
+
+    /// A netns-trace on the real machine, which asks this machine's Docker for names.
+    #[must_use]
+    pub fn from_outside(&self, args: &[&str]) -> Command {
+        let [socket, root] = ["/run/docker.sock", "/var/lib/docker"].map(|path| self.path(path));
+        let places = format!("docker={}:docker-root={}", socket.display(), root.display());
+        let mut command = tool::netns_trace(args);
+        command.env("NETNS_TRACE_RUNTIMES", places);
+        command
+    }
+
+    /// Starts `netns-trace capture` inside with the words of a line, and waits until it says `ready` on
+    /// stderr.
+    ///
+    /// # Panics
+    ///
+    /// If it ends before.
+    #[must_use]
+    pub fn capture(&self, words: &str, ready: &str) -> Running {
+        let words = ["capture"].into_iter().chain(words.split(' '));
+        let mut running = Running::start(self.netns_trace(words)).of_child();
+        running.wait_for(ready);
+        running
+    }
+
+    /// tcpdump on an interface of a process's namespace: one for what it receives, one for what it
+    /// sends.
+    #[must_use]
+    pub fn witnesses(&self, pid: u32, interface: &str) -> [Witness; 2] {
+        let ns = self.path(&format!("/proc/{pid}/ns/net"));
+        ["in", "out"].map(|way| {
+            let file = self.folder.join(format!("{pid}-{interface}-{way}.pcap"));
+            Witness::start(&ns, interface, way, file)
+        })
+    }
+
     /// Runs a program inside, which must succeed; what it printed.
     ///
     /// # Panics
@@ -178,19 +228,26 @@ impl Machine {
         &self.cgroup
     }
 
-    /// A network beyond the machine's uplink `eth0` (10.202.0.1): a namespace with that name for
-    /// `ip netns` inside, at 10.202.0.2.
+    /// The same for the words of a line.
+    pub fn line(&self, words: &str) -> String {
+        let words: Vec<&str> = words.split(' ').collect();
+        self.must(words[0], &words[1..])
+    }
+
+    /// A network beyond the machine's uplink `eth0` (10.202.0.1), where its default route leads: a
+    /// namespace with that name for `ip netns` inside, at 10.202.0.2.
     pub fn add_outside(&self, name: &str) {
         for line in [
             format!("netns add {name}"),
             format!("link add eth0 type veth peer name eth0 netns {name}"),
             "addr add 10.202.0.1/24 dev eth0".to_owned(),
             "link set eth0 up".to_owned(),
+            "route add default via 10.202.0.2".to_owned(),
             format!("-n {name} addr add 10.202.0.2/24 dev eth0"),
             format!("-n {name} link set eth0 up"),
             format!("-n {name} link set lo up"),
         ] {
-            self.must("ip", &line.split(' ').collect::<Vec<_>>());
+            self.line(&format!("ip {line}"));
         }
     }
 }
