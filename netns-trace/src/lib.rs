@@ -14,5 +14,7 @@ pub mod place;
 pub mod privilege;
 pub mod probe;
 pub mod session;
+pub mod signals;
 pub mod target;
 pub mod topology;
+pub mod watch;

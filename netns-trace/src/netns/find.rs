@@ -111,9 +111,7 @@ impl Candidates {
         let paths = match self.stage {
             0 => name_paths(),
             1 => pids().map(process_path).collect(),
-            2 => fs::read("/proc/self/mountinfo")
-                .map(|table| nsfs_mounts(&table))
-                .unwrap_or_default(),
+            2 => mounts(),
             3 if self.threads => pids().flat_map(thread_paths).collect(),
             _ => return false,
         };
@@ -193,6 +191,14 @@ fn numbers(dir: &Path) -> Vec<u32> {
         .collect();
     numbers.sort_unstable();
     numbers
+}
+
+/// The mount points of network namespaces, as this process sees them. Something else may be mounted over
+/// them.
+pub(crate) fn mounts() -> Vec<PathBuf> {
+    fs::read("/proc/self/mountinfo")
+        .map(|table| nsfs_mounts(&table))
+        .unwrap_or_default()
 }
 
 /// The mount points of network namespaces in a /proc/PID/mountinfo table; proc_pid_mountinfo(5).

@@ -28,7 +28,7 @@ use nix::{
 
 pub(crate) use self::{
     arrivals::Arrivals,
-    find::{is_name, pids, pids_in},
+    find::{is_name, mounts, pids, pids_in},
     process::start_time,
 };
 pub use self::{

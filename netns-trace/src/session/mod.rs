@@ -18,7 +18,6 @@ mod overhead;
 mod plan;
 mod run;
 mod screen;
-mod signals;
 mod taken;
 mod taps;
 mod targets;
@@ -35,6 +34,7 @@ pub use self::{
     screen::Screen,
     signals::{Signals, Wish},
 };
+use crate::signals;
 
 /// An error in what the user asked for, as only the session can tell: exit status 2.
 #[derive(Debug, thiserror::Error)]
