@@ -21,5 +21,7 @@ mod plain_file;
 pub mod privilege;
 pub mod probe;
 pub mod session;
+pub mod signals;
 pub mod target;
 pub mod topology;
+pub mod watch;

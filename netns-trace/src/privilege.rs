@@ -82,6 +82,15 @@ pub fn is_confined() -> bool {
     fs::metadata("/proc/thread-self/ns/user").is_ok_and(|ns| ns.ino() != INITIAL)
 }
 
+/// Whether this process sees only some of the machine's processes: it is in a PID namespace of its own.
+#[must_use]
+pub fn is_in_pid_namespace() -> bool {
+    /// `PROC_PID_INIT_INO`, the same in every kernel since 3.8:
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>
+    const INITIAL: u64 = 0xefff_fffc;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() != INITIAL)
+}
+
 fn missing_in(status: &str, needed: &[Capability]) -> Option<MissingCapabilities> {
     let effective = status
         .lines()

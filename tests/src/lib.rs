@@ -27,3 +27,4 @@ pub mod tcx;
 pub mod timing;
 pub mod tmux;
 pub mod tool;
+pub mod watching;

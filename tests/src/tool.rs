@@ -218,6 +218,12 @@ impl Running {
         self.below.unwrap_or(self.child.id() as i32)
     }
 
+    /// The lines of its stderr that were waited for, with those before them.
+    #[must_use]
+    pub fn said(&self) -> &[String] {
+        &self.said
+    }
+
     /// Its stdin and stdout, where they are pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child

@@ -17,4 +17,5 @@ pub use self::{
     output::{Format, Output, OutputError},
     packet::{Checksum, InterfaceInfo, LinkType, Packet, PacketBuilder, UnknownLinkType},
     sink::{Fate, SinkError},
+    text::time_of_day,
 };

@@ -15,7 +15,8 @@ const ETHERNET: usize = 14;
 
 /// Appends the line of a packet. `tap` is printed before it where several taps are.
 pub(super) fn line(to: &mut String, packet: &Packet<'_>, link_type: LinkType, tap: Option<&str>) {
-    time(to, packet.time_ns);
+    to.push_str(&time_of_day(packet.time_ns));
+    to.push(' ');
     if let Some(tap) = tap {
         put(
             to,
@@ -26,8 +27,9 @@ pub(super) fn line(to: &mut String, packet: &Packet<'_>, link_type: LinkType, ta
     to.push('\n');
 }
 
-/// Local time of day with microseconds.
-fn time(to: &mut String, time_ns: u64) {
+/// Local time of day with microseconds: `05:12:33.123456`.
+#[must_use]
+pub fn time_of_day(time_ns: u64) -> String {
     let seconds = (time_ns / 1_000_000_000) as libc::time_t;
     // SAFETY: all-zero bytes are a valid `tm`; both pointers are to live values.
     let local = unsafe {
@@ -35,16 +37,13 @@ fn time(to: &mut String, time_ns: u64) {
         libc::localtime_r(&raw const seconds, &raw mut local);
         local
     };
-    put(
-        to,
-        format_args!(
-            "{:02}:{:02}:{:02}.{:06} ",
-            local.tm_hour,
-            local.tm_min,
-            local.tm_sec,
-            time_ns % 1_000_000_000 / 1000
-        ),
-    );
+    format!(
+        "{:02}:{:02}:{:02}.{:06}",
+        local.tm_hour,
+        local.tm_min,
+        local.tm_sec,
+        time_ns % 1_000_000_000 / 1000
+    )
 }
 
 /// Writing to a string cannot fail.

@@ -22,7 +22,7 @@ use self::{
 use crate::{
     lab,
     link::{Record, Register},
-    privilege::{Capability, MissingCapabilities, is_confined, missing},
+    privilege::{Capability, MissingCapabilities, is_confined, is_in_pid_namespace, missing},
     probe,
 };
 
@@ -55,7 +55,7 @@ pub fn clean(dry_run: bool) -> Result<Report, CleanError> {
     if is_confined() {
         return Err(CleanError::Confined("a user namespace"));
     }
-    if sight::is_in_pid_namespace() {
+    if is_in_pid_namespace() {
         return Err(CleanError::Confined("a PID namespace"));
     }
     let mut report = Report::new(dry_run);

@@ -114,14 +114,6 @@ fn mount_namespaces() -> (HashSet<u64>, Option<u32>) {
     (inhabited, hidden)
 }
 
-/// Whether this process sees only some of the machine's processes.
-pub(super) fn is_in_pid_namespace() -> bool {
-    /// `PROC_PID_INIT_INO`, the same in every kernel since 3.8:
-    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>
-    const INITIAL: u64 = 0xefff_fffc;
-    fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() != INITIAL)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

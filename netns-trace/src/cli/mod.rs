@@ -15,6 +15,7 @@ mod out;
 mod overhead;
 mod refusal;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// List every network namespace of this machine, and who refers to it
     List(list::ListArgs),
+    /// Tell of network namespaces and containers that come and go, as it happens
+    Watch(watch::WatchArgs),
     /// Capture the packets of a network namespace, as tcpdump does
     Capture(Box<capture::CaptureArgs>),
     /// Time packets between eth0, veth, bridge and uplink
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => args.run(),
         Command::List(args) => args.run(),
+        Command::Watch(args) => args.run(),
         Command::Capture(args) => args.run(),
         Command::Latency(args) => args.run(),
         Command::Inspect(args) => args.run(),

@@ -118,9 +118,7 @@ impl Candidates {
         let paths = match self.stage {
             0 => name_paths(),
             1 => pids().map(process_path).collect(),
-            2 => fs::read("/proc/self/mountinfo")
-                .map(|table| mounts(&table).map(|(_, point)| point).collect())
-                .unwrap_or_default(),
+            2 => own_mounts(),
             3 if self.threads => pids().flat_map(thread_paths).collect(),
             _ => return false,
         };
@@ -230,6 +228,14 @@ pub(crate) fn mounts_of(table: &[u8], kind: &str) -> impl Iterator<Item = (u64, 
         (file_system == b"nsfs")
             .then(|| (inode, PathBuf::from(OsString::from_vec(unescape(point)))))
     })
+}
+
+/// The mount points of network namespaces, as this process sees them. Something else may be mounted over
+/// them.
+pub(crate) fn own_mounts() -> Vec<PathBuf> {
+    fs::read("/proc/self/mountinfo")
+        .map(|table| mounts(&table).map(|(_, point)| point).collect())
+        .unwrap_or_default()
 }
 
 /// Blanks in a path are written in octal, as `\040`.

@@ -29,7 +29,9 @@ use nix::{
 
 pub(crate) use self::{
     arrivals::Arrivals,
-    find::{inode_of_process, is_name, mounts, mounts_of, name_of, pids, pids_in, threads},
+    find::{
+        inode_of_process, is_name, mounts, mounts_of, name_of, own_mounts, pids, pids_in, threads,
+    },
     naming::{bind, is_settled, path_of, reserve, unbind},
     process::{is_kernel_thread, may_look_at_all, start_time},
 };

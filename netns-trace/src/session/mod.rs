@@ -21,7 +21,6 @@ mod overhead;
 mod plan;
 mod run;
 mod screen;
-mod signals;
 mod taken;
 mod taps;
 mod targets;
@@ -38,6 +37,7 @@ pub use self::{
     screen::Screen,
     signals::{Signals, Wish},
 };
+use crate::signals;
 
 /// An error in what the user asked for, as only the session can tell: exit status 2.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ pub enum Wish {
     Counts,
 }
 
-/// The signals that a session answers to, blocked in this thread and in all that it starts.
+/// The signals that a run of the tool answers to, blocked in this thread and in all that it starts.
 pub struct Signals {
     fd: SignalFd,
     former: SigSet,
