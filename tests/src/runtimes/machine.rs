@@ -21,9 +21,19 @@ unshare --mount --net --pid --fork --kill-child sh -ec "$3" machine "$1" </dev/n
 below=$!
 "#;
 
-/// A pid namespace ends with its first process, and that waits for all others.
+/// A pid namespace ends with its first process, and that waits for all others: also for frozen ones,
+/// as those of a paused container are, which cannot even be killed.
 const END: &str = r#"
+thaw() {
+    find /sys/fs/cgroup -path "*/$2/*" \( -name freezer.state -o -name cgroup.freeze \) | while read -r file; do
+        case $file in
+            */freezer.state) echo THAWED >"$file" ;;
+            *) echo 0 >"$file" ;;
+        esac
+    done 2>/dev/null
+}
 [ -e "$1/init" ] && kill -KILL "$(cat "$1/init")"
+thaw "$@"
 wait $below
 "#;
 
