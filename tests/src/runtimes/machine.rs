@@ -44,7 +44,12 @@ read -r pid rest </proc/self/stat
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 run /run
-mkdir -p /run/lock /run/netns /run/user/4711 "$1/home" "$1/over"
+mkdir -p /run/lock /run/netns /run/user/4711 "$1/home" "$1/over" "$1/cgroup"
+# Of the real one's /sys, cgroups alone: its interfaces and security modules are not of this machine.
+mount --rbind /sys/fs/cgroup "$1/cgroup"
+mount -t sysfs sys /sys
+mount --rbind "$1/cgroup" /sys/fs/cgroup
+umount -l "$1/cgroup"
 # What crun refuses: version 2 beside version 1, with controllers in both.
 umount /sys/fs/cgroup/unified 2>/dev/null || true
 mount -t tmpfs -o mode=755 over "$1/over"
