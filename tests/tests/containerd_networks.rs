@@ -80,6 +80,9 @@ fn a_pod_is_one_namespace_with_all_its_containers() {
         assert_eq!(container["pod"]["namespace"], "shop", "{container}");
         assert_eq!(container["pod"]["name"], "web-7", "{container}");
     }
+    let table = machine.run(["list"]).stdout;
+    assert_eq!(table.matches("pod:shop/web-7").count(), 1, "{table}");
+    assert!(!table.contains("shares it"), "{table}");
     let eth0 = all.interface(inode, "eth0");
     assert_eq!(eth0["peer"]["master"], "cni0");
     assert_eq!(eth0["peer"]["netns_inode"], machine.host_inode());

@@ -35,6 +35,7 @@ fn docker_runs_in_a_machine_of_its_own_and_leaves_nothing() {
     assert!(docker.address("web").starts_with("10.201.0."));
     docker.exec("web", &["ping", "-c", "1", "-W", "5", "10.201.0.1"]);
 
+    docker.pause("shut");
     let (folder, group) = (machine.folder().to_owned(), machine.cgroup().to_owned());
     let init = machine.path("/");
     drop(docker);

@@ -130,11 +130,18 @@ fn targets(one: &Namespace) -> Vec<Target> {
     if reference.is_host {
         targets.push(Target::plain("host".into()));
     }
-    for (at, container) in one.containers.iter().enumerate() {
+    let mut is_guest = false;
+    for container in &one.containers {
+        let name = format!("{}:{}", container.key.runtime, container.label());
+        // A pod is one thing, however many containers it has.
+        if targets.iter().any(|target| target.name == name) {
+            continue;
+        }
         targets.push(Target {
-            name: format!("{}:{}", container.key.runtime, container.label()),
-            note: note(container, reference.is_host, at > 0),
+            name,
+            note: note(container, reference.is_host, is_guest),
         });
+        is_guest = true;
     }
     let names = reference.names.iter();
     targets.extend(names.map(|name| Target::plain(format!("netns:{}", name.name.escape_debug()))));

@@ -21,9 +21,19 @@ unshare --mount --net --pid --fork --kill-child sh -ec "$3" machine "$1" </dev/n
 below=$!
 "#;
 
-/// A pid namespace ends with its first process, and that waits for all others.
+/// A pid namespace ends with its first process, and that waits for all others: also for frozen ones,
+/// as those of a paused container are, which cannot even be killed.
 const END: &str = r#"
+thaw() {
+    find /sys/fs/cgroup -path "*/$2/*" \( -name freezer.state -o -name cgroup.freeze \) | while read -r file; do
+        case $file in
+            */freezer.state) echo THAWED >"$file" ;;
+            *) echo 0 >"$file" ;;
+        esac
+    done 2>/dev/null
+}
 [ -e "$1/init" ] && kill -KILL "$(cat "$1/init")"
+thaw "$@"
 wait $below
 "#;
 
@@ -34,7 +44,12 @@ read -r pid rest </proc/self/stat
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 run /run
-mkdir -p /run/lock /run/netns /run/user/4711 "$1/home" "$1/over"
+mkdir -p /run/lock /run/netns /run/user/4711 "$1/home" "$1/over" "$1/cgroup"
+# Of the real one's /sys, cgroups alone: its interfaces and security modules are not of this machine.
+mount --rbind /sys/fs/cgroup "$1/cgroup"
+mount -t sysfs sys /sys
+mount --rbind "$1/cgroup" /sys/fs/cgroup
+umount -l "$1/cgroup"
 # What crun refuses: version 2 beside version 1, with controllers in both.
 umount /sys/fs/cgroup/unified 2>/dev/null || true
 mount -t tmpfs -o mode=755 over "$1/over"
