@@ -11,7 +11,7 @@ use std::{
 use super::ExecError;
 use crate::{
     inspect::files::{LONGEST, Root},
-    netns::{NETNS_DIRS, NetNs, pids_in},
+    netns::{NetNs, name_at, pids_in},
     target::Target,
 };
 
@@ -61,9 +61,7 @@ impl Resolver {
 }
 
 fn directory_of(found_at: &Path) -> Option<PathBuf> {
-    let parent = found_at.parent()?;
-    NETNS_DIRS.iter().find(|dir| parent == Path::new(dir))?;
-    let directory = Path::new(ETC_NETNS).join(found_at.file_name()?);
+    let directory = Path::new(ETC_NETNS).join(name_at(found_at)?);
     directory.is_dir().then_some(directory)
 }
 

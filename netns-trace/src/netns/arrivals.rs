@@ -35,6 +35,11 @@ impl Arrivals {
         self.mounts.as_ref().map(AsFd::as_fd)
     }
 
+    /// Takes a namespace for new again at the next look, if it is there then: it could not be opened.
+    pub(crate) fn forget(&mut self, inode: u64) {
+        self.known.remove(&inode);
+    }
+
     /// The namespaces that have come since the last look: where each can be opened, and its inode.
     pub(crate) fn look(&mut self) -> Vec<(PathBuf, u64)> {
         let all: Vec<(PathBuf, u64)> = Candidates::quick().collect();

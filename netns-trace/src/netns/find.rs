@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
@@ -24,6 +24,13 @@ pub fn named(name: &str) -> Option<PathBuf> {
         .iter()
         .map(|dir| Path::new(dir).join(name))
         .find(|path| path.symlink_metadata().is_ok())
+}
+
+/// The name of `ip netns` that a path is, if it is one.
+pub(crate) fn name_at(path: &Path) -> Option<&OsStr> {
+    let parent = path.parent()?;
+    let is_one = NETNS_DIRS.iter().any(|dir| parent == Path::new(dir));
+    path.file_name().filter(|_| is_one)
 }
 
 /// The names in /run/netns, sorted, stale ones among them. They may hold any character but `/`.

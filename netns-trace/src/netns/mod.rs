@@ -30,7 +30,8 @@ use nix::{
 pub(crate) use self::{
     arrivals::Arrivals,
     find::{
-        inode_of_process, is_name, mounts, mounts_of, name_of, own_mounts, pids, pids_in, threads,
+        inode_of_process, is_name, mounts, mounts_of, name_at, name_of, own_mounts, pids, pids_in,
+        threads,
     },
     naming::{bind, is_settled, path_of, reserve, unbind},
     process::{is_kernel_thread, may_look_at_all, start_time},
@@ -296,7 +297,7 @@ impl NetNs {
         };
         let file_system = fstatfs(&found).map_err(io_error("look at the file system of"))?;
         if file_system.filesystem_type().0 as u64 != NSFS_MAGIC {
-            return Err(if in_netns_dir(path) {
+            return Err(if name_at(path).is_some() {
                 NetNsError::Stale {
                     path: path.to_owned(),
                     why: "no namespace is mounted there any more, or only in another mount \
@@ -381,12 +382,6 @@ fn open_error(path: &Path, source: io::Error) -> NetNsError {
             source,
         },
     }
-}
-
-fn in_netns_dir(path: &Path) -> bool {
-    NETNS_DIRS
-        .iter()
-        .any(|dir| path.parent() == Some(Path::new(dir)))
 }
 
 fn kind_name(kind: libc::c_int) -> &'static str {

@@ -15,7 +15,7 @@ use aya::{
     },
 };
 use netns_trace_ebpf::{EGRESS, INGRESS};
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::if_indextoname;
 
 use super::{
     ProbeError,
@@ -128,7 +128,7 @@ impl FromStr for AttachMethod {
 pub struct TapSite {
     /// Its namespace.
     pub ns: Arc<NetNs>,
-    /// Its name there.
+    /// Its name there, when it was looked at.
     pub ifname: String,
     /// Its index there.
     pub ifindex: u32,
@@ -137,11 +137,11 @@ pub struct TapSite {
 }
 
 impl TapSite {
-    /// Whether the interface is there, under its name.
+    /// Whether the interface is there.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        let checked = self.ns.run(|| check_interface(self));
-        checked.is_ok_and(|checked| checked.is_ok())
+        let there = self.ns.run(|| renamed_here(self).is_ok());
+        there.is_ok_and(|there| there)
     }
 }
 
@@ -190,7 +190,7 @@ impl LoadedTap {
         let method = method.resolve();
         let mut ebpf = self.ebpf;
         let links = site.ns.run(|| -> Result<Vec<HookLink>, ProbeError> {
-            check_interface(site)?;
+            let site = &renamed_here(site)?;
             let mut links = Vec::new();
             for hook in hooks {
                 let program: &mut SchedClassifier = ebpf
@@ -232,16 +232,18 @@ impl LoadedTap {
     }
 }
 
-/// An index without its name, or the other way round, is another interface by now.
-fn check_interface(site: &TapSite) -> Result<(), ProbeError> {
-    let why = match if_nametoindex(site.ifname.as_str()) {
-        Ok(index) if index == site.ifindex => return Ok(()),
-        Ok(_) => "another interface has its name by now".to_owned(),
-        Err(errno) => format!("the interface is gone ({errno})"),
-    };
-    Err(ProbeError::Attach {
+/// The interface by the name that it has now, in the calling thread's namespace: one that has just moved
+/// in is renamed while it is attached to. The namespace is held open, and does not hand out the index of
+/// one that is gone before it has handed out all others, but where somebody asks for that very index.
+fn renamed_here(site: &TapSite) -> Result<TapSite, ProbeError> {
+    let gone = |why: &dyn fmt::Display| ProbeError::Attach {
         interface: site.label.clone(),
-        why,
+        why: format!("the interface is gone ({why})"),
+    };
+    let name = if_indextoname(site.ifindex).map_err(|errno| gone(&errno))?;
+    Ok(TapSite {
+        ifname: name.into_string().map_err(|why| gone(&why))?,
+        ..site.clone()
     })
 }
 

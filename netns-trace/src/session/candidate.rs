@@ -65,19 +65,20 @@ impl Candidate {
         self.taps.is_none().then(|| self.news.as_fd())
     }
 
-    /// Attaches to its interface if there is one by now.
-    pub(super) fn tap(&mut self, config: &CaptureConfig, early: Option<&mut EarlyTaps>) {
+    /// Attaches to its interface if there is one by now; whether that was tried, which takes its time.
+    pub(super) fn tap(&mut self, config: &CaptureConfig, early: Option<&mut EarlyTaps>) -> bool {
         if self.key.is_none() {
             self.key = pids_in(&self.ns).find_map(container::of_process);
         }
         // Without news there is nothing new to try; what came before we listened is no news.
         if self.taps.is_some() || !(self.news.take() || self.age() < NEW) {
-            return;
+            return false;
         }
         match self.attach(config, early) {
             Ok(taps) => self.taps = Some(taps),
             Err(why) => log::debug!("{self}: {why:#}"),
         }
+        true
     }
 
     fn attach(

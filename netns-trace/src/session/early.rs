@@ -102,7 +102,8 @@ impl EarlyTaps {
             let Some(other) = link.peer_index.filter(|_| will_move(link, &links)) else {
                 continue;
             };
-            if self.known.contains(&link.index) {
+            // An end whose other one was there before comes back from a container that has ended.
+            if self.known.contains(&link.index) || self.known.contains(&other) {
                 continue;
             }
             self.known.extend([link.index, other]);

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     container::Containers,
-    netns::{Arrivals, Identity, NetNs, start_time},
+    netns::{Arrivals, Identity, NetNs, name_at, start_time},
     target::{self, Target, TargetSpec},
     topology::{self, news::LinkNews},
 };
@@ -160,8 +160,11 @@ impl Following {
             if self.is_complete() {
                 continue;
             }
+            // One at a time: a new pair may be more urgent than the next.
             for candidate in &mut self.candidates {
-                candidate.tap(&self.config, self.early.as_mut());
+                if candidate.tap(&self.config, self.early.as_mut()) {
+                    break;
+                }
             }
             self.give_up();
             if let Some(containers) = self.names_that_came() {
@@ -235,8 +238,11 @@ impl Following {
         if self.is_complete() {
             self.candidates.clear();
         } else {
-            new.into_iter()
-                .for_each(|(path, inode)| self.suspect(&path, inode));
+            for (path, inode) in new {
+                if self.may_be_meant(&path) {
+                    self.suspect(&path, inode);
+                }
+            }
         }
         self.look_early();
     }
@@ -276,11 +282,26 @@ impl Following {
         });
     }
 
+    /// Whether one of the missing names may be that of a namespace: one with a name in /run/netns has no
+    /// other there.
+    fn may_be_meant(&self, path: &Path) -> bool {
+        let name = name_at(path);
+        let mut missing = self.names.iter().filter(|name| name.has.is_none());
+        missing.any(|missing| match (&missing.spec, name) {
+            (TargetSpec::Netns(wanted), Some(name)) => name == wanted.as_str(),
+            _ => true,
+        })
+    }
+
     fn suspect(&mut self, path: &Path, inode: u64) {
         match Candidate::new(path) {
             Ok(candidate) if candidate.inode() == inode => self.candidates.push(candidate),
-            Ok(_) => {} // another one has the path by now: the next look finds it
-            Err(why) => log::info!("{}: {why:#}", path.display()),
+            // Another one has the path by now, or nobody: it may be there still by another path.
+            Ok(_) => self.arrivals.forget(inode),
+            Err(why) => {
+                log::info!("{}: {why:#}", path.display());
+                self.arrivals.forget(inode);
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use super::{TargetError, TargetSpec, members, named::named_container, near::near};
 use crate::{
     container::{self, Container, Containers, Runtime},
-    netns::{Candidates, NETNS_DIRS, NetNs, label_of, name_of, named, names},
+    netns::{Candidates, NetNs, label_of, name_at, name_of, named, names},
 };
 
 /// A namespace that the user asked for.
@@ -216,26 +216,19 @@ pub fn label(ns: &NetNs, containers: &Containers) -> String {
 }
 
 fn label_from_path(path: &Path, ns: &NetNs) -> String {
-    match path.file_name() {
-        Some(name) if is_in_netns_dir(path) => name.to_string_lossy().escape_debug().to_string(),
-        _ => label_of(ns),
+    match name_at(path) {
+        Some(name) => name.to_string_lossy().escape_debug().to_string(),
+        None => label_of(ns),
     }
 }
 
 /// As [`label_of`], for one of many: without looking through all others again.
 fn label_of_candidate(path: &Path, ns: &NetNs) -> String {
-    match (path.file_name(), ns.identity().process) {
-        (Some(name), _) if is_in_netns_dir(path) => {
-            name.to_string_lossy().escape_debug().to_string()
-        }
-        (_, Some(process)) => format!("pid:{}", process.pid),
+    match (name_at(path), ns.identity().process) {
+        (Some(name), _) => name.to_string_lossy().escape_debug().to_string(),
+        (None, Some(process)) => format!("pid:{}", process.pid),
         _ => format!("inode:{}", ns.inode()),
     }
-}
-
-fn is_in_netns_dir(path: &Path) -> bool {
-    let dirs = NETNS_DIRS.iter().map(Path::new);
-    dirs.into_iter().any(|dir| path.parent() == Some(dir))
 }
 
 fn by_inode(inode: u64) -> Result<NetNs, TargetError> {

@@ -142,7 +142,7 @@ impl Connector {
             0,
             0,
             4, // length of what follows, and no flags above it
-            operation as u32,
+            operation,
         ] {
             message.extend(word.to_ne_bytes());
         }
@@ -216,10 +216,10 @@ fn filter(socket: &Socket) -> io::Result<()> {
     };
     let mut program = [
         load(WHAT),
-        equal(0, 12, 0),                            // the answer to our asking: taken
-        equal(libc::PROC_EVENT_EXEC as u32, 11, 0), // taken
-        equal(libc::PROC_EVENT_EXIT as u32, 2, 0),
-        equal(libc::PROC_EVENT_FORK as u32, 5, 0),
+        equal(0, 12, 0),                     // the answer to our asking: taken
+        equal(libc::PROC_EVENT_EXEC, 11, 0), // taken
+        equal(libc::PROC_EVENT_EXIT, 2, 0),
+        equal(libc::PROC_EVENT_FORK, 5, 0),
         plain(libc::BPF_RET | libc::BPF_K, 0),
         load(DATA), // exit: its pid and tgid
         plain(libc::BPF_MISC | libc::BPF_TAX, 0),
@@ -272,9 +272,9 @@ fn kind(message: &[u8]) -> Option<u32> {
 
 fn life(message: &[u8]) -> Option<Life> {
     let field = |n: usize| number(message, DATA + 4 * n);
-    const FORK: u32 = libc::PROC_EVENT_FORK as u32;
-    const EXEC: u32 = libc::PROC_EVENT_EXEC as u32;
-    const EXIT: u32 = libc::PROC_EVENT_EXIT as u32;
+    const FORK: u32 = libc::PROC_EVENT_FORK;
+    const EXEC: u32 = libc::PROC_EVENT_EXEC;
+    const EXIT: u32 = libc::PROC_EVENT_EXIT;
     match kind(message)? {
         FORK if field(2) == field(3) => Some(Life::Fork {
             parent: field(1)?,

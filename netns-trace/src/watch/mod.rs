@@ -92,7 +92,7 @@ struct Pending {
     mounted: bool,
 }
 
-/// Watches. Its descriptor is readable when [`Watcher::next`] has something to do.
+/// Watches. Its descriptor is readable when [`Watcher::take`] has something to do.
 pub struct Watcher {
     epoll: Epoll,
     timer: TimerFd,
@@ -231,7 +231,7 @@ impl Watcher {
     /// # Errors
     ///
     /// The kernel refuses the timer.
-    pub fn next(&mut self) -> Result<Vec<Event>> {
+    pub fn take(&mut self) -> Result<Vec<Event>> {
         for fd in [self.timer.as_fd(), self.wake.as_fd()] {
             // Only that it is set matters, and that it is not any more.
             match nix::unistd::read(fd, &mut [0; 8]) {

@@ -51,7 +51,7 @@ pub fn watch(config: &WatchConfig) -> Result<()> {
     eprintln!("watching; there are {namespaces} namespaces and {containers} running containers");
     let mut lines = Lines::default();
     loop {
-        for event in watcher.next()? {
+        for event in watcher.take()? {
             let line = match config.json {
                 true => serde_json::to_string(&event).context("cannot write JSON")?,
                 false => event.text(),
