@@ -207,6 +207,33 @@ fn addresses_have_the_names_of_their_containers() {
 }
 
 #[test]
+fn an_interface_that_is_left_alone_is_told() {
+    let bed = Bed::bridge();
+    let pair = [
+        "link", "add", "eth1", "type", "veth", "peer", "name", "eth2",
+    ];
+    bed.in_ns("a", "ip", &pair);
+    let run = |args: &[&str]| {
+        let target = bed.target("a");
+        let all = [
+            &["capture", &target, "--duration", "1ms", "-w", "/dev/null"],
+            args,
+        ]
+        .concat();
+        run(all).stderr
+    };
+    let said = format!("{} has eth1, eth2, too, which is left alone", bed.name("a"));
+    // By index, of which the later end's is the lower one.
+    let other = format!("{} has eth2, eth1, too, which is left alone", bed.name("a"));
+    let told = run(&[]);
+    assert!(told.contains(&said) || told.contains(&other), "{told}");
+    for chosen in [["-i", "eth0"], ["-i", "any"]] {
+        let told = run(&chosen);
+        assert!(!told.contains("left alone"), "{told}");
+    }
+}
+
+#[test]
 fn every_interface_is_any() {
     let bed = Bed::bridge();
     let file = bed.file("any.pcapng");

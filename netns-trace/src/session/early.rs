@@ -203,6 +203,7 @@ fn usual_plan(here: &Arc<NetNs>, config: &CaptureConfig) -> Result<Plan> {
         bridge: Some(site(Role::Bridge, 3)),
         uplink: Some(site(Role::Uplink, 4)),
         missing: Vec::new(),
+        others: Vec::new(),
     };
     plan_paths(&[path], config)
 }

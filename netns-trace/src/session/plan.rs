@@ -106,7 +106,7 @@ impl PlannedTap {
 pub(super) struct Plan {
     /// The taps, by number.
     pub taps: Vec<PlannedTap>,
-    /// What was asked for and is not there, in sentences.
+    /// What might be expected and is not tapped, in sentences.
     pub missing: Vec<String>,
     /// Whether some of the written taps are shared, so that records may have to wait.
     pub holds: bool,
@@ -173,7 +173,7 @@ const fn is_shared(role: Role) -> bool {
 /// What was asked for cannot be written into one file, more segments than fit, or nothing is left to
 /// do.
 pub(super) fn plan(paths: &[PathMap], wishes: &Wishes) -> Result<Plan> {
-    let mut missing = Vec::new();
+    let mut missing = left_alone(paths);
     let sites = choose(paths, wishes, &mut missing);
     let holds = sites
         .iter()
@@ -224,6 +224,17 @@ pub(super) fn plan(paths: &[PathMap], wishes: &Wishes) -> Result<Plan> {
         bail!("there is nothing to capture: {}", plan.missing.join("; "));
     }
     Ok(plan)
+}
+
+/// What is not tapped since nobody has chosen an interface; of the host's, that may be hundreds.
+fn left_alone(paths: &[PathMap]) -> Vec<String> {
+    let some = paths.iter().filter(|path| !path.others.is_empty());
+    some.filter(|path| !path.inside.ns.is_host())
+        .map(|path| {
+            let (label, others) = (&path.inside.ns_label, path.others.join(", "));
+            format!("{label} has {others}, too, which is left alone (choose with -i, or -i any)")
+        })
+        .collect()
 }
 
 /// Labels and inodes of the targets, each once, however many of its interfaces are tapped.

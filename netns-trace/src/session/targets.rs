@@ -122,13 +122,15 @@ fn paths_of(
     match interface {
         Some(ANY) => each(survey, target, |_| true),
         Some(name) => Ok(vec![one(Some(name))?]),
-        None => match one(None) {
-            // Nobody is there to choose for each of them.
-            Err(TopologyError::Ambiguous { .. }) if target.spec == TargetSpec::All => {
+        // Nobody is there to choose for each of them.
+        None if target.spec == TargetSpec::All => match one(None) {
+            Ok(path) if path.others.is_empty() => Ok(vec![path]),
+            Ok(_) | Err(TopologyError::Ambiguous { .. }) => {
                 each(survey, target, |link| link.kind != LinkKind::Loopback)
             }
-            other => Ok(vec![other?]),
+            Err(why) => Err(why),
         },
+        None => Ok(vec![one(None)?]),
     }
 }
 

@@ -77,6 +77,9 @@ pub struct PathMap {
     pub uplink: Option<Site>,
     /// Why parts of the way are not there.
     pub missing: Vec<Missing>,
+    /// The namespace's other interfaces besides loopback, where nobody named the one to take. Safe to
+    /// print.
+    pub others: Vec<String>,
 }
 
 /// Finds the way of one interface's packets, as [`Survey::discover`] does.
@@ -130,7 +133,14 @@ impl Survey {
             bridge: None,
             uplink: None,
             missing: Vec::new(),
+            others: Vec::new(),
         };
+        if iface.is_none() {
+            let index = map.inside.link.index;
+            let is_other = |link: &&Link| link.index != index && link.kind != LinkKind::Loopback;
+            let others = inside_links.iter().filter(is_other);
+            map.others = others.map(Link::printable_name).collect();
+        }
         let (site, outside) = match find_peer(&map.inside, inside_links, &mut self.outside)? {
             Ok(found) => found,
             Err(why) => {

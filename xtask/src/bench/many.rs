@@ -83,6 +83,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             starts.print("capture: to start");
             ends.print("capture: to end");
         }
+        let mut told = Runs::default();
+        let (delays, peak) = measure_watch(&program, options.runs)?;
+        told.times = delays;
+        told.peaks.push(peak);
+        told.print("watch: to tell");
         many.down()?;
     }
     Ok(())
@@ -137,6 +142,44 @@ fn measure_capture(program: &Path, targets: &str) -> Result<(f64, f64, f64)> {
     let end = told.elapsed();
     ensure!(listens, "netns-trace capture did not listen");
     Ok((start.as_secs_f64() * 1e3, end.as_secs_f64() * 1e3, peak))
+}
+
+/// Milliseconds from the beginning of each `ip netns add` to when a watch tells of it; and mebibytes.
+fn measure_watch(program: &Path, times: usize) -> Result<(Vec<f64>, f64)> {
+    let args = ["watch", "--json"];
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run netns-trace")?;
+    let stderr = child.stderr.take().context("it has a stderr")?;
+    let mut said = BufReader::new(stderr).lines().map_while(Result::ok);
+    ensure!(
+        said.any(|line| line.starts_with("watching")),
+        "netns-trace watch did not begin"
+    );
+    let stdout = child.stdout.take().context("it has a stdout")?;
+    let mut events = BufReader::new(stdout).lines().map_while(Result::ok);
+    let mut delays = Vec::new();
+    for at in 0..times {
+        let name = format!("bench{}-{at}", std::process::id());
+        let ip = |what: &str| {
+            let done = Command::new("ip").args(["netns", what, &name]).status();
+            done.context("cannot run ip")
+        };
+        let started = Instant::now();
+        ensure!(ip("add")?.success(), "cannot make the namespace {name}");
+        let told = format!("\"netns:{name}\"");
+        let is_told = events.any(|event| event.contains(&told));
+        delays.push(started.elapsed().as_secs_f64() * 1e3);
+        ip("delete")?;
+        ensure!(is_told, "netns-trace watch has ended");
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)?;
+    events.for_each(drop);
+    Ok((delays, wait(&child, &args)?))
 }
 
 /// Milliseconds and mebibytes of a command.
