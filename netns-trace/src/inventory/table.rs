@@ -134,7 +134,7 @@ fn targets(one: &Namespace) -> Vec<Target> {
     for container in &one.containers {
         let name = format!("{}:{}", container.key.runtime, container.label());
         // A pod is one thing, however many containers it has.
-        if targets.iter().any(|target| target.name == name) {
+        if container.pod.is_some() && targets.iter().any(|target| target.name == name) {
             continue;
         }
         targets.push(Target {
