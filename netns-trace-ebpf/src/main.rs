@@ -11,6 +11,7 @@ use aya_ebpf::{macros::classifier, programs::TcContext};
 use netns_trace_ebpf::{EGRESS, INGRESS};
 
 mod capture;
+mod filter;
 mod latency;
 mod maps;
 mod packet;

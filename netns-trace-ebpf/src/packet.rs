@@ -6,6 +6,7 @@ use netns_trace_ebpf::{INGRESS, feature, hook_index};
 
 use crate::{
     capture::{self, Sighting},
+    filter,
     maps::{COUNTERS, has, tap},
     stamp::{self, Known},
 };
@@ -36,6 +37,11 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
         );
     }
     counters.seen += 1;
+    let passes = !has(hook, feature::FILTER) || filter::passes(ctx, hook);
+    // Other taps may want what this one does not, and wait for its word.
+    if !passes && !has(hook, feature::TELL) {
+        return;
+    }
     let skb = address(ctx, &mut counters.cell);
     // SAFETY: the helper only reads the clock.
     let time_ns = unsafe { bpf_ktime_get_ns() };
@@ -48,7 +54,9 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
         counters.foreign += 1;
         return;
     }
-    counters.received += 1;
+    if passes {
+        counters.received += 1;
+    }
     let sighting = Sighting {
         ctx,
         hook,
@@ -56,7 +64,7 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
         time_ns,
         known,
     };
-    if has(hook, feature::EMIT) {
+    if passes && has(hook, feature::EMIT) {
         capture::record(&sighting, counters);
     } else if has(hook, feature::TELL) {
         capture::tell(&sighting, counters);

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod container;
 pub mod demo;
 pub mod exec;
+pub mod filter;
 pub mod inspect;
 pub mod inventory;
 pub mod lab;

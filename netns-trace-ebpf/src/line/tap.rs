@@ -38,6 +38,8 @@ pub mod feature {
     pub const ORIGIN: u32 = 1 << 12;
     /// Packets that no tap before has seen are numbered: somebody reads their ids.
     pub const NUMBER: u32 = 1 << 13;
+    /// There is a filter: what it rejects is not received.
+    pub const FILTER: u32 = 1 << 14;
 }
 
 /// What one load of the programs is specialised with: a read-only global, so that the verifier

@@ -1,6 +1,6 @@
 //! `netns-trace capture`.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, str::FromStr, time::Duration};
 
 use anyhow::Result;
 use clap::{ArgAction, Args};
@@ -9,9 +9,10 @@ use netns_trace_ebpf::MAX_SNAPLEN;
 use super::{logger, units};
 use crate::{
     capture::Format,
+    filter::Filter,
     probe::AttachMethod,
     session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat},
-    target::TargetSpec,
+    target::{TargetSpec, UsageError},
     topology::Role,
 };
 
@@ -23,8 +24,11 @@ const DEFAULT_RING: u32 = 16 << 20;
 pub(super) struct CaptureArgs {
     /// A container's name or id, NAMESPACE/POD, docker:NAME, podman:NAME, ctr:ID, pod:NAMESPACE/NAME,
     /// netns:NAME, pid:N, inode:N, /a/path, host or all; several with commas
-    #[arg(value_name = "TARGET", required = true, value_delimiter = ',')]
-    targets: Vec<TargetSpec>,
+    #[arg(value_name = "TARGET")]
+    targets: Targets,
+    /// Only packets that this lets pass, in tcpdump's language: pcap-filter(7)
+    #[arg(value_name = "FILTER")]
+    filter: Vec<String>,
     /// Interface in the namespace [default: eth0, else the only one]
     #[arg(short = 'i', long = "interface", value_name = "IFACE")]
     interface: Option<String>,
@@ -115,6 +119,19 @@ pub(super) struct CaptureArgs {
     attach: AttachMethod,
 }
 
+/// What is captured, with commas between: the words behind it are the filter's.
+#[derive(Clone, Debug)]
+pub(super) struct Targets(pub(super) Vec<TargetSpec>);
+
+impl FromStr for Targets {
+    type Err = UsageError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let specs = text.split(',').map(TargetSpec::from_str);
+        specs.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// One word of `--taps`.
 #[derive(Clone, Debug)]
 pub(super) enum TapChoice {
@@ -179,7 +196,7 @@ impl CaptureArgs {
             _ => Format::Pcapng,
         };
         CaptureConfig {
-            targets: self.targets,
+            targets: self.targets.0,
             interface: self.interface,
             output,
             format: self.format.unwrap_or(by_name),
@@ -191,6 +208,7 @@ impl CaptureArgs {
                 self.snaplen
             },
             direction: self.direction,
+            filter: (!self.filter.is_empty()).then(|| Filter::Expression(self.filter.join(" "))),
             taps,
             latency_taps,
             follow: self.follow,

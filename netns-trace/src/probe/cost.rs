@@ -38,13 +38,16 @@ fn measure() -> Result<f64, ProbeError> {
         verbose: false,
     })?;
     let features = feature::IDENTIFY | feature::TARGET | feature::LATENCY | feature::EXPECT;
-    let loaded = probe.load(TapConfig {
-        idle_gap_ns: 10_000_000,
-        hooks: HOOKS,
-        snaplen: 1,
-        features: [features; 2],
-        ..TapConfig::default()
-    })?;
+    let loaded = probe.load(
+        TapConfig {
+            idle_gap_ns: 10_000_000,
+            hooks: HOOKS,
+            snaplen: 1,
+            features: [features; 2],
+            ..TapConfig::default()
+        },
+        None,
+    )?;
     let mut best = f64::INFINITY;
     for _ in 0..TRIES {
         best = best.min(loaded.time(Hook::Egress, &packet(), RUNS)?);

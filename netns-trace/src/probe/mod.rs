@@ -13,6 +13,7 @@ mod error;
 mod kernel;
 mod link;
 mod maps;
+mod object;
 mod pins;
 mod programs;
 mod tc;
@@ -20,6 +21,7 @@ mod tc;
 use std::collections::BTreeMap;
 
 use aya::{EbpfLoader, programs::SchedClassifier};
+use netns_trace_ebpf::feature;
 pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
 
 use self::pins::Pins;
@@ -32,10 +34,7 @@ pub use self::{
     maps::{GroupSum, KernelLog, ProbeMaps, Ring},
     programs::{Listed, Program, describe, programs_here},
 };
-
-/// The built object: the same bytes for every little-endian machine.
-static OBJECT: &[u8] =
-    aya::include_bytes_aligned!("../../../netns-trace-ebpf/object/netns-trace.bpf.o");
+use crate::filter::Insn;
 
 /// What all taps of a capture have in common.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,12 +89,22 @@ impl Probe {
     }
 
     /// Loads the programs for one tap, specialised by `config`, whose kernel facts are filled in
-    /// here.
+    /// here, and with a filter where one is given: only its packets are received then.
     ///
     /// # Errors
     ///
     /// What the kernel refuses, with the verifier's last words.
-    pub fn load(&mut self, mut config: TapConfig) -> Result<LoadedTap, ProbeError> {
+    pub fn load(
+        &mut self,
+        mut config: TapConfig,
+        filter: Option<&[Insn]>,
+    ) -> Result<LoadedTap, ProbeError> {
+        if filter.is_some() {
+            config
+                .features
+                .iter_mut()
+                .for_each(|features| *features |= feature::FILTER);
+        }
         config.cpus = self.cpus;
         if let Some(field) = self.ip_summed {
             config.ip_summed_offset = field.byte;
@@ -117,7 +126,8 @@ impl Probe {
         for name in maps::SHARED {
             loader.map_pin_path(name, self.pins.path(name));
         }
-        let mut ebpf = loader.load(OBJECT).map_err(error::load)?;
+        let object = object::with_filter(filter)?;
+        let mut ebpf = loader.load(&object).map_err(error::load)?;
         for name in Hook::PROGRAMS {
             let program: &mut SchedClassifier = ebpf
                 .program_mut(name)

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use crate::{
     capture::Format,
+    filter::Filter,
     probe::{AttachMethod, Hook},
     target::TargetSpec,
     topology::Role,
@@ -28,6 +29,8 @@ pub struct CaptureConfig {
     pub snaplen: u32,
     /// Which packets, seen from the tap's interface.
     pub direction: Direction,
+    /// Which packets are received.
+    pub filter: Option<Filter>,
     /// Taps whose packets are written.
     pub taps: BTreeSet<Role>,
     /// Taps between which times are recorded.

@@ -8,6 +8,7 @@
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     capture::monotonic_ns,
+    filter::Insn,
     latency::Report,
     probe::{AttachMethod, Hook, LoadedTap, Probe, ProbeMaps, ProbeOptions, TapSite},
 };
@@ -35,7 +37,7 @@ const BATCH: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shape {
     probe: ProbeOptions,
-    taps: Vec<(TapConfig, Vec<Hook>)>,
+    taps: Vec<(TapConfig, Vec<Hook>, Option<Arc<Vec<Insn>>>)>,
 }
 
 impl Shape {
@@ -49,7 +51,7 @@ impl Shape {
                 verbose: config.verbose,
             },
             taps: (plan.taps.iter())
-                .map(|tap| (tap.config, tap.hooks.clone()))
+                .map(|tap| (tap.config, tap.hooks.clone(), tap.filter.clone()))
                 .collect(),
         }
     }
@@ -71,8 +73,8 @@ impl Loaded {
     /// What the kernel refuses, or a plan without taps.
     pub(super) fn load(shape: Shape) -> Result<Self> {
         let mut probe = Probe::new(shape.probe.clone())?;
-        let (config, _) = shape.taps.first().context("there is nothing to capture")?;
-        let tap = probe.load(*config)?;
+        let (config, _, filter) = shape.taps.first().context("there is nothing to capture")?;
+        let tap = probe.load(*config, filter.as_ref().map(|filter| filter.as_slice()))?;
         Ok(Self {
             maps: probe.take_maps()?,
             probe,

@@ -2,7 +2,10 @@
 //!
 //! Decides on plain data: what topology found and what the user asked for. Touches nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail, ensure};
 use netns_trace_ebpf::{MAX_TAPS, TapConfig, feature, hook_index};
@@ -13,6 +16,7 @@ use super::{
 };
 use crate::{
     capture::LinkType,
+    filter::{Filter, FilterError, Insn, translate},
     probe::Hook,
     topology::{Link, LinkKind, PathMap, Role, Site},
 };
@@ -34,6 +38,8 @@ pub(super) struct PlannedTap {
     pub link_type: LinkType,
     /// The other end of its pair, where that is known.
     pub peer: Option<String>,
+    /// The translated filter, where there is one.
+    pub filter: Option<Arc<Vec<Insn>>>,
     /// Whether the run does without it when its interface goes before it is attached.
     pub optional: bool,
 }
@@ -139,6 +145,31 @@ impl Plan {
             label.clone_into(&mut target.0);
         }
         self
+    }
+
+    /// Filters the packets of all taps.
+    ///
+    /// # Errors
+    ///
+    /// The filter is none, for the link type of one of the taps.
+    pub(super) fn filtered(mut self, filter: &Filter, snaplen: u32) -> Result<Self, FilterError> {
+        let mut compiled: Vec<(LinkType, Arc<Vec<Insn>>)> = Vec::new();
+        for tap in &mut self.taps {
+            let known = compiled
+                .iter()
+                .find(|(link_type, _)| *link_type == tap.link_type);
+            let insns = match known {
+                Some((_, insns)) => Arc::clone(insns),
+                None => {
+                    let program = filter.compile(tap.link_type.number(), snaplen)?;
+                    let insns = Arc::new(translate(&program)?);
+                    compiled.push((tap.link_type, Arc::clone(&insns)));
+                    insns
+                }
+            };
+            tap.filter = Some(insns);
+        }
+        Ok(self)
     }
 
     /// The targets' own taps, with the inodes of their namespaces.
@@ -400,6 +431,7 @@ fn tap(
         written: written_hooks,
         link_type,
         peer: None,
+        filter: None,
         optional: wishes.optional,
         config: TapConfig {
             limit: wishes.count.unwrap_or(0),

@@ -54,7 +54,10 @@ fn bring_up(
     tap: &PlannedTap,
     method: AttachMethod,
 ) -> Result<AttachedTap> {
-    let loaded = probe.load(tap.config)?;
+    let loaded = probe.load(
+        tap.config,
+        tap.filter.as_ref().map(|filter| filter.as_slice()),
+    )?;
     Ok(loaded.attach(&tap_site(&tap.site), &tap.hooks, method, clsact)?)
 }
 

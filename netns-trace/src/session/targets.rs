@@ -168,7 +168,11 @@ pub(super) fn plan_paths(paths: &[PathMap], config: &CaptureConfig) -> Result<Pl
         max_segments: max_segments(),
         optional: are_all(&config.targets),
     };
-    plan::plan(paths, &wishes)
+    let plan = plan::plan(paths, &wishes)?;
+    Ok(match &config.filter {
+        Some(filter) => plan.filtered(filter, config.snaplen)?,
+        None => plan,
+    })
 }
 
 /// Refuses what the output cannot hold, beside the link types that are there `before`; tells all link
