@@ -35,6 +35,13 @@ fn netns_trace_out(ctx: TcContext) -> i32 {
     TCX_NEXT
 }
 
+/// The filter by itself: 1 for a packet that passes. Never attached; the kernel runs it on packets that are
+/// handed to it, to prove it.
+#[classifier]
+fn netns_trace_verdict(ctx: TcContext) -> i32 {
+    i32::from(filter::passes(&ctx, INGRESS))
+}
+
 /// A panic that could be reached would be an endless loop, which the verifier refuses.
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

@@ -1,15 +1,22 @@
 //! `netns-trace capture`.
 
-use std::{collections::BTreeSet, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, BufReader, Read as _},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use anyhow::Result;
 use clap::{ArgAction, Args};
 use netns_trace_ebpf::MAX_SNAPLEN;
 
-use super::{logger, units};
+use super::{logger, out::print, units};
 use crate::{
     capture::Format,
-    filter::Filter,
+    filter::{Filter, Program},
     probe::AttachMethod,
     session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat},
     target::{TargetSpec, UsageError},
@@ -29,6 +36,12 @@ pub(super) struct CaptureArgs {
     /// Only packets that this lets pass, in tcpdump's language: pcap-filter(7)
     #[arg(value_name = "FILTER")]
     filter: Vec<String>,
+    /// The filter as `tcpdump -ddd` prints it, for hosts without libpcap
+    #[arg(long, value_name = "FILE", conflicts_with = "filter", value_parser = bytecode)]
+    filter_bytecode: Option<Program>,
+    /// Print the filter's code, classic BPF and eBPF, and capture nothing
+    #[arg(long)]
+    print_filter: bool,
     /// Interface in the namespace [default: eth0, else the only one]
     #[arg(short = 'i', long = "interface", value_name = "IFACE")]
     interface: Option<String>,
@@ -119,6 +132,24 @@ pub(super) struct CaptureArgs {
     attach: AttachMethod,
 }
 
+/// Longest file of bytecode.
+const LONGEST_BYTECODE: u64 = 1 << 20;
+
+/// Also from a pipe, as `<(tcpdump -ddd …)` is one.
+fn bytecode(path: &str) -> Result<Program, String> {
+    let read = || -> io::Result<String> {
+        let mut text = String::new();
+        let file = File::open(path)?.take(LONGEST_BYTECODE + 1);
+        BufReader::new(file).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = read().map_err(|why| why.to_string())?;
+    if text.len() as u64 > LONGEST_BYTECODE {
+        return Err(format!("it is longer than {LONGEST_BYTECODE} bytes"));
+    }
+    Program::parse(&text).map_err(|why| why.to_string())
+}
+
 /// What is captured, with commas between: the words behind it are the filter's.
 #[derive(Clone, Debug)]
 pub(super) struct Targets(pub(super) Vec<TargetSpec>);
@@ -171,7 +202,12 @@ pub(super) fn taps(word: &str) -> Result<TapChoice, String> {
 impl CaptureArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.verbose);
-        session::capture(&self.configure())?;
+        let prints_filter = self.print_filter;
+        let config = self.configure();
+        if prints_filter {
+            return Ok(print(&session::filter_code(&config)?)?);
+        }
+        session::capture(&config)?;
         Ok(())
     }
 
@@ -208,7 +244,11 @@ impl CaptureArgs {
                 self.snaplen
             },
             direction: self.direction,
-            filter: (!self.filter.is_empty()).then(|| Filter::Expression(self.filter.join(" "))),
+            filter: match self.filter_bytecode {
+                Some(program) => Some(Filter::Bytecode(program)),
+                None if self.filter.is_empty() => None,
+                None => Some(Filter::Expression(self.filter.join(" "))),
+            },
             taps,
             latency_taps,
             follow: self.follow,

@@ -5,12 +5,15 @@ use std::process::ExitCode;
 
 use clap::error::ContextValue;
 
-use crate::{exec::ExecError, lab::LabError, link::LinkError, session::Usage};
+use crate::{exec::ExecError, filter::FilterError, lab::LabError, link::LinkError, session::Usage};
 
 /// Tells why the command failed, and returns the exit status: 2 where the fault is in what was
 /// asked for, 126 and 127 where a tool cannot be run, 1 otherwise.
 pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("netns-trace: {}", causes(error));
+    match error.downcast_ref::<FilterError>() {
+        Some(why) => eprintln!("netns-trace: {}", lines(why)),
+        None => eprintln!("netns-trace: {}", causes(error)),
+    }
     let usage = error.is::<Usage>()
         || error
             .downcast_ref::<LabError>()
@@ -35,6 +38,12 @@ pub(super) fn misused(error: clap::Error) -> ExitCode {
     }
     eprintln!("netns-trace: {}; try --help", sentence(error));
     ExitCode::from(2)
+}
+
+/// What is wrong with a filter, and where: a caret below it tells that, so it has lines.
+fn lines(why: &FilterError) -> String {
+    let text = why.to_string();
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
 }
 
 /// The causes of an error, each once: some libraries put a cause into their own text as well.

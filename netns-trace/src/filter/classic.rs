@@ -52,7 +52,9 @@ pub(super) const MOST: usize = 1 << 15;
 
 /// Offsets from here on are none in the packet, but mean what the kernel knows of it;
 /// include/uapi/linux/filter.h.
-pub(super) const SKF_AD_OFF: u32 = -0x1000_i32 as u32;
+const SKF_AD_OFF: u32 = -0x1000_i32 as u32;
+/// From here on they mean nothing: a load from there is one beyond the packet's end.
+const SKF_AD_MAX: u32 = 64;
 
 /// What the kernel knows of a packet and a filter may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +114,11 @@ pub enum BadProgram {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// One of them leads back, so that it might never end.
+    #[error(
+        "instruction {0} leads back, as those of `protochain` do, and the kernel takes no loops"
+    )]
+    Loop(usize),
     /// One of them leads behind the last.
     #[error("instruction {0} leads behind the last one")]
     Jump(usize),
@@ -145,6 +152,9 @@ impl Program {
                     instruction: *instruction,
                     why,
                 });
+            }
+            if instruction.code == JMP | JA && (instruction.k as i32) < 0 {
+                return Err(BadProgram::Loop(at));
             }
             let leads = |by: u32| at as u64 + 1 + u64::from(by) < instructions.len() as u64;
             let is_well = match (instruction.code & 7, instruction.code & 0xf0) {
@@ -264,12 +274,15 @@ fn check(instruction: &Instruction) -> Result<(), &'static str> {
             (IMM | LEN, W) => Ok(()),
             (MEM, W) => memory(k),
             (MSH, B) if code & 7 == LDX => Ok(()),
-            (ABS, W | H | B) if code & 7 == LD => match k >= SKF_AD_OFF {
-                true if Ancillary::at(k).is_none() => {
-                    Err("it asks the kernel for what is not known here")
+            (ABS, W | H | B) if code & 7 == LD => {
+                let is_asked = k
+                    .checked_sub(SKF_AD_OFF)
+                    .is_some_and(|what| what < SKF_AD_MAX);
+                match is_asked && Ancillary::at(k).is_none() {
+                    true => Err("it asks the kernel for what is not known here"),
+                    false => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
             (IND, W | H | B) if code & 7 == LD => Ok(()),
             _ => Err("there is no such load"),
         },

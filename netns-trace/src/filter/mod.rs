@@ -84,7 +84,11 @@ impl Filter {
                 FilterError::Refused {
                     expression, why, ..
                 } => {
-                    let compiles = |text: &str| library.compile(text, link_type, snaplen).is_ok();
+                    // What can never match is well said all the same.
+                    let compiles = |text: &str| match library.compile(text, link_type, snaplen) {
+                        Err(FilterError::Refused { why, .. }) => !place::is_of_syntax(&why),
+                        _ => true,
+                    };
                     FilterError::Refused {
                         at: place::of_error(&expression, &why, compiles),
                         expression,

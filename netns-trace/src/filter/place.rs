@@ -32,7 +32,7 @@ pub(super) fn of_error(
     why: &str,
     compiles: impl Fn(&str) -> bool,
 ) -> Option<usize> {
-    if !why.contains("syntax error") || expression.len() > LONGEST {
+    if !is_of_syntax(why) || expression.len() > LONGEST {
         return None;
     }
     let can_go_on = |beginning: &str| {
@@ -50,6 +50,11 @@ pub(super) fn of_error(
         }
     }
     Some(expression.len())
+}
+
+/// Whether that is what libpcap says of a syntax error.
+pub(super) fn is_of_syntax(why: &str) -> bool {
+    why.contains("syntax error")
 }
 
 /// The words of an expression, roughly as libpcap's scanner parts them: where each begins and ends.

@@ -17,6 +17,7 @@ mod object;
 mod pins;
 mod programs;
 mod tc;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,7 @@ pub use self::{
     kernel::{check_kernel, check_privileges, possible_cpus},
     maps::{GroupSum, KernelLog, ProbeMaps, Ring},
     programs::{Listed, Program, describe, programs_here},
+    verdict::Verdict,
 };
 use crate::filter::Insn;
 

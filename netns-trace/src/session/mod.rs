@@ -33,7 +33,7 @@ pub use self::{
     latency::{Measurement, Told, latency},
     live::live,
     overhead::{OverheadConfig, overhead},
-    run::{Report, capture},
+    run::{Report, capture, filter_code},
     screen::Screen,
     signals::{Signals, Wish},
 };

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     future::poll_fn,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
@@ -19,12 +20,14 @@ use super::{
     CaptureConfig, OutputTo, SummaryFormat,
     follow::{Arrival, Follower},
     generation::{Attached, Generation, readable},
+    plan::link_types,
     signals::{Signals, Wish},
     taken::Taken,
     targets::{check_link_types, check_peers, check_wishes, find_targets, plan_for},
 };
 use crate::{
     capture::{Account, Output, SinkError},
+    filter::translate,
     latency::{self, table},
     probe::{check_kernel, check_privileges, measure_cost, sweep},
 };
@@ -67,6 +70,30 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
         .build()
         .context("cannot start the event loop")?
         .block_on(run(config, &signals))
+}
+
+/// The code of the filter for the targets' link types, classic BPF and eBPF, as text.
+///
+/// # Errors
+///
+/// The targets cannot be found, or there is no filter.
+pub fn filter_code(config: &CaptureConfig) -> Result<String> {
+    let filter = config
+        .filter
+        .as_ref()
+        .context("there is no filter to print")?;
+    let targets = find_targets(&config.targets, false)?;
+    let plan = plan_for(&targets, config)?;
+    let mut text = String::new();
+    for link_type in link_types(&plan) {
+        let program = filter.compile(link_type, config.snaplen)?;
+        writeln!(text, "classic BPF, link type {link_type}:\n{program}")?;
+        writeln!(text, "eBPF, link type {link_type}:")?;
+        for (at, insn) in translate(&program)?.iter().enumerate() {
+            writeln!(text, "{at:4}: {insn}")?;
+        }
+    }
+    Ok(text)
 }
 
 async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {

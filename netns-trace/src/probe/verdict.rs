@@ -1,0 +1,66 @@
+//! A filter by itself, run by the kernel on packets that are handed to it: nothing is attached. For tests and
+//! benchmarks.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{SchedClassifier, TestRun as _, TestRunOptions},
+};
+
+use super::{ProbeError, error, kernel, object};
+use crate::filter::Insn;
+
+const PROGRAM: &str = "netns_trace_verdict";
+
+/// A loaded filter.
+pub struct Verdict {
+    ebpf: Ebpf,
+}
+
+impl Verdict {
+    /// Loads it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refuses, with the verifier's last words.
+    pub fn load(filter: &[Insn]) -> Result<Self, ProbeError> {
+        kernel::lift_memlock_limit();
+        let object = object::with_filter(Some(filter))?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .map_max_entries("RECORDS", 4096)
+            .load(&object)
+            .map_err(error::load)?;
+        program(&mut ebpf)?.load().map_err(error::program)?;
+        Ok(Self { ebpf })
+    }
+
+    /// Whether a packet passes, as one that the interface receives.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not take such a packet: one shorter than an Ethernet header, or longer than a page.
+    pub fn passes(&mut self, packet: &[u8]) -> Result<bool, ProbeError> {
+        Ok(self.run(packet, 1)?.0)
+    }
+
+    /// As [`Verdict::passes`], so many times; with the nanoseconds of one run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verdict::passes`].
+    pub fn run(&mut self, packet: &[u8], times: u32) -> Result<(bool, f64), ProbeError> {
+        let program = program(&mut self.ebpf)?;
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.repeat = times;
+        let result = program.test_run(options).map_err(error::program)?;
+        Ok((result.return_value != 0, result.duration.as_nanos() as f64))
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut SchedClassifier, ProbeError> {
+    ebpf.program_mut(PROGRAM)
+        .ok_or(ProbeError::Incomplete { part: PROGRAM })?
+        .try_into()
+        .map_err(error::program)
+}
