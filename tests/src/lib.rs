@@ -19,6 +19,7 @@ pub mod namespaces;
 pub mod net;
 pub mod packets;
 pub mod private_run;
+pub mod programs;
 pub mod raw;
 pub mod refusal;
 pub mod root;

@@ -23,6 +23,8 @@ pub struct HookTotals {
     pub copy_failed: u64,
     /// Wanted packets after the end of the capture.
     pub discarded: u64,
+    /// Of those that it saw, others' at a shared tap.
+    pub foreign: u64,
 }
 
 /// Why a packet that the kernel side handed over is not in the output.
@@ -92,6 +94,12 @@ struct Hook {
 impl Hook {
     fn received(&self) -> u64 {
         self.kernel.received.saturating_sub(self.foreign)
+    }
+
+    /// Packets that a filter left out.
+    fn filtered(&self) -> u64 {
+        let wanted = self.kernel.received + self.kernel.foreign;
+        self.kernel.seen.saturating_sub(wanted)
     }
 
     fn dropped(&self) -> u64 {
@@ -294,9 +302,11 @@ impl Account {
             if hook.discarded() > 0 {
                 text.push_str(&format!(", {} discarded", hook.discarded()));
             }
-            let foreign = hook.foreign + hook.kernel.seen.saturating_sub(hook.kernel.received);
-            if foreign > 0 {
-                text.push_str(&format!(", {foreign} of others"));
+            let foreign = hook.foreign + hook.kernel.foreign;
+            for (what, count) in [("of others", foreign), ("filtered out", hook.filtered())] {
+                if count > 0 {
+                    text.push_str(&format!(", {count} {what}"));
+                }
             }
             text.push('\n');
         }
@@ -322,6 +332,7 @@ impl Account {
             ]),
             lost: &hook.lost,
             discarded: hook.discarded(),
+            filtered: hook.filtered(),
         });
         let summary = SummaryJson {
             captured: self.total_captured(),
@@ -355,6 +366,7 @@ struct TapJson<'a> {
     dropped: BTreeMap<&'static str, u64>,
     lost: &'a BTreeMap<LossCause, u64>,
     discarded: u64,
+    filtered: u64,
 }
 
 #[cfg(test)]
@@ -389,6 +401,7 @@ mod tests {
                 ring_full: 3,
                 copy_failed: 1,
                 discarded: 2,
+                foreign: 1,
             },
         );
         account.captured(into);
@@ -428,7 +441,7 @@ mod tests {
         assert_eq!(
             lines[3],
             "  eth0@web out: 9 received, 1 captured, 3 dropped: ring full, 1 dropped: copy failed, \
-             1 lost: no space, 3 discarded, 3 of others"
+             1 lost: no space, 3 discarded, 2 of others, 1 filtered out"
         );
         let mut one = Account::new();
         one.add(label(0, true));
@@ -462,5 +475,6 @@ mod tests {
         assert_eq!(tap["dropped"]["ring_full"], 3);
         assert_eq!(tap["lost"]["no_space"], 1);
         assert_eq!(tap["discarded"], 3);
+        assert_eq!(tap["filtered"], 1);
     }
 }

@@ -272,6 +272,7 @@ impl<'a> Taken<'a> {
                     ring_full: counters.ring_full,
                     copy_failed: counters.copy_failed,
                     discarded: counters.discarded,
+                    foreign: counters.foreign,
                 };
                 self.account.set_kernel(*number, totals);
             }
