@@ -3,6 +3,7 @@
 //!
 //! The witnesses are the interfaces' own counters, numbered payloads, and pcap-file as reader.
 
+mod filters;
 mod times;
 
 use std::{collections::HashMap, fs, path::Path, time::Duration};
