@@ -1,6 +1,6 @@
 //! netns-trace sees and times every packet of a container from the host.
 //!
-//! Imports run one way: `cli` → `demo`, `session`, `watch`, `exec`, `clean` → `capture`, `probe`, `lab`, `link`,
+//! Imports run one way: `cli` → `demo`, `session`, `watch`, `exec`, `clean` → `capture`, `probe`, `filter`, `lab`, `link`,
 //! `inspect` → `inventory`, `target` → `container` → `topology` → `netns` → `privilege`, `place`,
 //! `plain_file`, `signals`. `ARCHITECTURE.md` tells the way that a packet takes through them.
 

@@ -392,3 +392,40 @@ fn without_libpcap_bytecode_does() {
         .collect();
     assert_eq!(kinds, [8, 8]);
 }
+
+#[test]
+fn times_are_those_of_the_packets_that_pass() {
+    require_root!();
+    let bed = Bed::quiet();
+    let mut args = vec!["latency".to_owned(), bed.target("a"), "--json".to_owned()];
+    args.extend(["icmp", "and", "icmp[0] = 8"].map(str::to_owned));
+    let mut command = netns_trace(&args);
+    command.stdout(std::process::Stdio::piped());
+    let mut latency = Running::start(command);
+    latency.wait_for("measuring between");
+    bed.in_ns("a", "ping", &["-c", "7", "-i", "0.01", "10.9.0.3"]);
+    let done = latency.stop();
+    assert!(done.status.success(), "{done:?}");
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let count = |direction: &str| -> u64 {
+        let segments = report["segments"].as_array().expect("segments");
+        let of_veth = segments
+            .iter()
+            .filter(|segment| segment["name"] == "veth" && segment["direction"] == direction);
+        of_veth
+            .map(|segment| segment["count"].as_u64().expect("a count"))
+            .sum()
+    };
+    assert_eq!((count("out"), count("in")), (7, 0), "{report}");
+}
+
+#[test]
+fn the_file_tells_its_filter() {
+    require_root!();
+    let bed = Bed::quiet();
+    let (_, name) = file(&bed, "filter.pcapng");
+    let capture = Running::capture([&bed.target("a"), "-w", &name, "icmp", "or", "arp"]);
+    assert!(capture.stop().status.success());
+    let info = must("capinfos", &[&name]);
+    assert!(info.contains("icmp or arp"), "{info}");
+}

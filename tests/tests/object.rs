@@ -149,15 +149,18 @@ fn every_combination(snaplen: u32, ring_bytes: u32, verbose: bool, step: usize) 
     for (tap, bits) in combinations.into_iter().enumerate() {
         let what = format!("tap {tap}, features {bits:#x}, snaplen {snaplen}, ring {ring_bytes}");
         let others = programs();
-        let loaded = probe.load(TapConfig {
-            limit: 5,
-            tap: tap as u32,
-            snaplen,
-            features: [bits; 2],
-            hooks,
-            idle_gap_ns: 1_000_000,
-            ..TapConfig::default()
-        });
+        let loaded = probe.load(
+            TapConfig {
+                limit: 5,
+                tap: tap as u32,
+                snaplen,
+                features: [bits; 2],
+                hooks,
+                idle_gap_ns: 1_000_000,
+                ..TapConfig::default()
+            },
+            None,
+        );
         let loaded = loaded.unwrap_or_else(|why| panic!("{what}: {why}"));
         let maps = maps.get_or_insert_with(|| probe.take_maps().expect("the maps"));
         let mut programs = programs();

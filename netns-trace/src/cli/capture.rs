@@ -1,25 +1,21 @@
 //! `netns-trace capture`.
 
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::{self, BufReader, Read as _},
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::Result;
 use clap::{ArgAction, Args};
 use netns_trace_ebpf::MAX_SNAPLEN;
 
-use super::{logger, out::print, units};
+use super::{
+    filter::{FilterArgs, Targets},
+    logger,
+    out::print,
+    units,
+};
 use crate::{
     capture::Format,
-    filter::{Filter, Program},
     probe::AttachMethod,
     session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat},
-    target::{TargetSpec, UsageError},
     topology::Role,
 };
 
@@ -33,12 +29,8 @@ pub(super) struct CaptureArgs {
     /// netns:NAME, pid:N, inode:N, /a/path, host or all; several with commas
     #[arg(value_name = "TARGET")]
     targets: Targets,
-    /// Only packets that this lets pass, in tcpdump's language: pcap-filter(7)
-    #[arg(value_name = "FILTER")]
-    filter: Vec<String>,
-    /// The filter as `tcpdump -ddd` prints it, for hosts without libpcap
-    #[arg(long, value_name = "FILE", conflicts_with = "filter", value_parser = bytecode)]
-    filter_bytecode: Option<Program>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// Print the filter's code, classic BPF and eBPF, and capture nothing
     #[arg(long)]
     print_filter: bool,
@@ -132,37 +124,6 @@ pub(super) struct CaptureArgs {
     attach: AttachMethod,
 }
 
-/// Longest file of bytecode.
-const LONGEST_BYTECODE: u64 = 1 << 20;
-
-/// Also from a pipe, as `<(tcpdump -ddd …)` is one.
-fn bytecode(path: &str) -> Result<Program, String> {
-    let read = || -> io::Result<String> {
-        let mut text = String::new();
-        let file = File::open(path)?.take(LONGEST_BYTECODE + 1);
-        BufReader::new(file).read_to_string(&mut text)?;
-        Ok(text)
-    };
-    let text = read().map_err(|why| why.to_string())?;
-    if text.len() as u64 > LONGEST_BYTECODE {
-        return Err(format!("it is longer than {LONGEST_BYTECODE} bytes"));
-    }
-    Program::parse(&text).map_err(|why| why.to_string())
-}
-
-/// What is captured, with commas between: the words behind it are the filter's.
-#[derive(Clone, Debug)]
-pub(super) struct Targets(pub(super) Vec<TargetSpec>);
-
-impl FromStr for Targets {
-    type Err = UsageError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let specs = text.split(',').map(TargetSpec::from_str);
-        specs.collect::<Result<_, _>>().map(Self)
-    }
-}
-
 /// One word of `--taps`.
 #[derive(Clone, Debug)]
 pub(super) enum TapChoice {
@@ -244,11 +205,7 @@ impl CaptureArgs {
                 self.snaplen
             },
             direction: self.direction,
-            filter: match self.filter_bytecode {
-                Some(program) => Some(Filter::Bytecode(program)),
-                None if self.filter.is_empty() => None,
-                None => Some(Filter::Expression(self.filter.join(" "))),
-            },
+            filter: self.filter.filter(),
             taps,
             latency_taps,
             follow: self.follow,

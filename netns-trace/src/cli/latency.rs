@@ -7,6 +7,7 @@ use clap::{ArgAction, Args};
 
 use super::{
     capture::{TapChoice, roles, taps},
+    filter::{FilterArgs, Targets},
     logger,
     out::print,
     units,
@@ -16,7 +17,6 @@ use crate::{
     place::{Folder, Place, differ},
     probe::AttachMethod,
     session::{self, IDLE_GAP, LatencyConfig, Told},
-    target::TargetSpec,
     topology::Role,
 };
 
@@ -25,8 +25,10 @@ use crate::{
 pub(super) struct LatencyArgs {
     /// A container's name or id, NAMESPACE/POD, docker:NAME, podman:NAME, ctr:ID, pod:NAMESPACE/NAME,
     /// netns:NAME, pid:N, inode:N, /a/path, host or all; several with commas
-    #[arg(value_name = "TARGET", required = true, value_delimiter = ',')]
-    targets: Vec<TargetSpec>,
+    #[arg(value_name = "TARGET")]
+    targets: Targets,
+    #[command(flatten)]
+    filter: FilterArgs,
 
     /// Interface in the namespace [default: eth0, else the only one]
     #[arg(short = 'i', long = "interface", value_name = "IFACE")]
@@ -135,7 +137,8 @@ impl LatencyArgs {
         let mut taps = roles(&self.taps);
         taps.insert(Role::Inside);
         LatencyConfig {
-            targets: self.targets,
+            targets: self.targets.0,
+            filter: self.filter.filter(),
             interface: self.interface,
             taps,
             duration: self.duration,

@@ -5,6 +5,7 @@ mod capture;
 mod clean;
 mod demo;
 mod exec;
+mod filter;
 mod inspect;
 mod lab;
 mod latency;

@@ -67,6 +67,8 @@ pub struct LatencyConfig {
     pub targets: Vec<TargetSpec>,
     /// The interface in each; `eth0`, else the only one, where none is named.
     pub interface: Option<String>,
+    /// Which packets are timed.
+    pub filter: Option<Filter>,
     /// Taps between which times are recorded.
     pub taps: BTreeSet<Role>,
     /// Time after which it ends.

@@ -8,7 +8,6 @@
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -19,13 +18,12 @@ use super::{
     CaptureConfig, IDLE_GAP,
     hold::{Hold, Verdict},
     meter::Meter,
-    plan::Plan,
+    plan::{FilterCode, Plan},
     taken::{Taken, Written},
     taps::Taps,
 };
 use crate::{
     capture::monotonic_ns,
-    filter::Insn,
     latency::Report,
     probe::{AttachMethod, Hook, LoadedTap, Probe, ProbeMaps, ProbeOptions, TapSite},
 };
@@ -37,7 +35,7 @@ const BATCH: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shape {
     probe: ProbeOptions,
-    taps: Vec<(TapConfig, Vec<Hook>, Option<Arc<Vec<Insn>>>)>,
+    taps: Vec<(TapConfig, Vec<Hook>, Option<FilterCode>)>,
 }
 
 impl Shape {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use netns_trace_ebpf::MAX_SNAPLEN;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
@@ -164,7 +165,10 @@ fn plan_latency(config: &LatencyConfig) -> Result<Plan> {
         max_segments: config.max_segments,
         optional: are_all(&config.targets),
     };
-    let plan = plan::plan(&paths, &wishes)?;
+    let mut plan = plan::plan(&paths, &wishes)?;
+    if let Some(filter) = &config.filter {
+        plan = plan.filtered(filter, MAX_SNAPLEN)?;
+    }
     if plan.ways.segments().is_empty() {
         bail!(
             "there is no pair of taps to measure between: {}",

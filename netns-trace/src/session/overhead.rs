@@ -199,6 +199,7 @@ fn split(
     let run = Measurement::start(&LatencyConfig {
         targets: vec![config.target.clone()],
         interface: Some(interface.to_owned()),
+        filter: None,
         taps: [Role::Inside, Role::Veth, Role::Bridge].into(),
         duration: None,
         interval: None,

@@ -21,6 +21,9 @@ use crate::{
     topology::{Link, LinkKind, PathMap, Role, Site},
 };
 
+/// A translated filter, which taps of one link type share.
+pub(super) type FilterCode = Arc<Vec<Insn>>;
+
 /// One tap: where it goes, and what for.
 #[derive(Clone, Debug)]
 pub(super) struct PlannedTap {
@@ -39,7 +42,7 @@ pub(super) struct PlannedTap {
     /// The other end of its pair, where that is known.
     pub peer: Option<String>,
     /// The translated filter, where there is one.
-    pub filter: Option<Arc<Vec<Insn>>>,
+    pub filter: Option<FilterCode>,
     /// Whether the run does without it when its interface goes before it is attached.
     pub optional: bool,
 }
@@ -153,7 +156,7 @@ impl Plan {
     ///
     /// The filter is none, for the link type of one of the taps.
     pub(super) fn filtered(mut self, filter: &Filter, snaplen: u32) -> Result<Self, FilterError> {
-        let mut compiled: Vec<(LinkType, Arc<Vec<Insn>>)> = Vec::new();
+        let mut compiled: Vec<(LinkType, FilterCode)> = Vec::new();
         for tap in &mut self.taps {
             let known = compiled
                 .iter()

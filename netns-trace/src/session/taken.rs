@@ -14,6 +14,7 @@ use crate::{
         Account, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output, PacketBuilder,
         SinkError, WallClock, monotonic_ns,
     },
+    filter::Filter,
     probe::{Hook, ProbeMaps},
 };
 
@@ -94,6 +95,8 @@ pub(super) struct Taken<'a> {
     accepted: u64,
     limit: Option<u64>,
     names: Names,
+    /// The filter's expression, for the file.
+    filter: Option<String>,
 }
 
 impl<'a> Taken<'a> {
@@ -117,6 +120,10 @@ impl<'a> Taken<'a> {
             accepted: 0,
             limit: config.count,
             names: Names::default(),
+            filter: match &config.filter {
+                Some(Filter::Expression(expression)) => Some(expression.clone()),
+                Some(Filter::Bytecode(_)) | None => None,
+            },
         })
     }
 
@@ -136,7 +143,7 @@ impl<'a> Taken<'a> {
                 link_type: tap.link_type,
                 snaplen: self.snaplen,
                 mac: tap.site.link.mac,
-                filter: None,
+                filter: self.filter.clone(),
             })?;
             let inode = tap.site.ns.inode();
             let told = match self.generations {
