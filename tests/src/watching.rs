@@ -54,15 +54,30 @@ impl Watching {
     ///
     /// If it does not come, or the watch prints what is no JSON.
     pub fn event(&mut self, kind: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        self.one_of(&[kind], is_it)
+    }
+
+    /// Waits until a namespace with this name is told: as new, or, where `ip` was seen in it before it named
+    /// it, as named.
+    ///
+    /// # Panics
+    ///
+    /// As [`Watching::event`].
+    pub fn named(&mut self, name: &str) -> Value {
+        let kinds = ["namespace-added", "name-added"];
+        self.one_of(&kinds, |event| has_name(event, name))
+    }
+
+    fn one_of(&mut self, kinds: &[&str], is_it: impl Fn(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let Ok(line) = self.events.recv_timeout(left) else {
-                panic!("no such {kind}; there were {:#?}", self.seen);
+                panic!("no such {kinds:?}; there were {:#?}", self.seen);
             };
             let event = parse(&line);
             self.seen.push(event.clone());
-            if event["event"] == kind && is_it(&event) {
+            if kinds.iter().any(|kind| event["event"] == *kind) && is_it(&event) {
                 return event;
             }
         }

@@ -12,7 +12,7 @@ use crate::watch::{WatchConfig, watch};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 CMD finds the event in its environment: NETNS_TRACE_EVENT (namespace-added, namespace-removed, \
-name-added, name-removed, container-started, container-stopped), NETNS_TRACE_TIME_NS, \
+name-added, name-removed, container-started, container-named, container-stopped), NETNS_TRACE_TIME_NS, \
 NETNS_TRACE_JSON, and where they are known NETNS_TRACE_INODE, NETNS_TRACE_PATH, NETNS_TRACE_NAME, \
 NETNS_TRACE_CONTAINER, NETNS_TRACE_CONTAINER_ID and NETNS_TRACE_PID. Eight run at once at most.")]
 pub(super) struct WatchArgs {

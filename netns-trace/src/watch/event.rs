@@ -98,6 +98,14 @@ pub enum Change {
         #[serde(flatten)]
         namespace: Namespace,
     },
+    /// A container whose start was told without its name has got it.
+    ContainerNamed {
+        /// Which.
+        container: Label,
+        /// The namespace that it is in.
+        #[serde(flatten)]
+        namespace: Namespace,
+    },
     /// A container's last process has ended.
     ContainerStopped {
         /// Which.
@@ -121,6 +129,7 @@ impl Change {
             Self::NameAdded { .. } => "name-added",
             Self::NameRemoved { .. } => "name-removed",
             Self::ContainerStarted { .. } => "container-started",
+            Self::ContainerNamed { .. } => "container-named",
             Self::ContainerStopped { .. } => "container-stopped",
         }
     }
@@ -134,6 +143,7 @@ impl Change {
             | Self::NameAdded { namespace, .. }
             | Self::NameRemoved { namespace, .. }
             | Self::ContainerStarted { namespace, .. }
+            | Self::ContainerNamed { namespace, .. }
             | Self::ContainerStopped { namespace, .. } => namespace,
         }
     }

@@ -154,9 +154,9 @@ fn environment(event: &Event) -> Vec<(&'static str, OsString)> {
     };
     add("NETNS_TRACE_NAME", name.map(|name| name.target().into()));
     let container = match change {
-        Change::ContainerStarted { container, .. } | Change::ContainerStopped { container, .. } => {
-            Some(container)
-        }
+        Change::ContainerStarted { container, .. }
+        | Change::ContainerNamed { container, .. }
+        | Change::ContainerStopped { container, .. } => Some(container),
         _ => namespace.containers.first(),
     };
     add(

@@ -453,13 +453,23 @@ impl Table {
 
     /// Names that runtimes have told.
     pub(super) fn named(&mut self, containers: &Containers) {
-        for running in self.containers.values_mut() {
-            if !running.is_named()
-                && let Some(told) = containers.get(&running.label.key)
-            {
-                running.label.name.clone_from(&told.name);
-                running.label.pod.clone_from(&told.pod);
+        let mut late = Vec::new();
+        for running in self.containers.values_mut().filter(|one| !one.is_named()) {
+            let Some(told) = containers.get(&running.label.key) else {
+                continue;
+            };
+            running.label.name.clone_from(&told.name);
+            running.label.pod.clone_from(&told.pod);
+            if running.is_named() && running.announced && !self.starting {
+                late.push((running.label.clone(), running.inode));
             }
+        }
+        for (container, inode) in late {
+            let change = Change::ContainerNamed {
+                container,
+                namespace: self.describe(inode),
+            };
+            self.changes.push((false, change));
         }
     }
 

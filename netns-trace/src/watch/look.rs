@@ -67,7 +67,12 @@ pub(super) fn cookie(path: &Path, inode: u64) -> Option<u64> {
 /// Whether a process still runs the OCI runtime, which joins the container's cgroup before its
 /// namespaces: it is not the container's yet.
 fn is_oci_runtime(pid: u32) -> bool {
-    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let program = match fs::read_link(format!("/proc/{pid}/exe")) {
+        Ok(program) => program,
+        // It has ended: whatever it was, it is no container's own program.
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return true,
+        Err(_) => return false,
+    };
     let name = program.to_string_lossy();
     // runc may run from a mount that is nowhere any more, which leaves no path.
     if name == "/" {

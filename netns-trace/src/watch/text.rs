@@ -15,6 +15,7 @@ impl Event {
             Change::NameAdded { .. } => ('+', "name"),
             Change::NameRemoved { .. } => ('-', "name"),
             Change::ContainerStarted { .. } => ('+', "container"),
+            Change::ContainerNamed { .. } => ('*', "container"),
             Change::ContainerStopped { .. } => ('-', "container"),
         };
         let sign = if self.existing { '=' } else { sign };
@@ -54,6 +55,11 @@ impl Event {
                 push(&mut line, &container.target());
                 push_process(&mut line, process.as_ref());
                 shared(&mut line, namespace, container);
+            }
+            Change::ContainerNamed { container, .. } => {
+                push(&mut line, &container.target());
+                let id = container.key.label();
+                put(&mut line, format_args!("  is the name of {id}"));
             }
             Change::ContainerStopped {
                 container, lived, ..
