@@ -51,13 +51,29 @@ struct Sample {
     offset: i64,
 }
 
-/// Turns monotonic nanoseconds into nanoseconds since 1970.
-#[derive(Debug)]
-pub struct WallClock {
+/// An offset on its way to another.
+#[derive(Clone, Copy, Debug)]
+struct Course {
     /// Where slewing started: the offset that holds at that time.
     from: Sample,
     /// The offset that is approached.
     goal: i64,
+}
+
+impl Course {
+    fn offset_at(&self, monotonic: i64) -> i64 {
+        let most = (monotonic - self.from.monotonic).max(0) / SLEW;
+        self.from.offset + (self.goal - self.from.offset).clamp(-most, most)
+    }
+}
+
+/// Turns monotonic nanoseconds into nanoseconds since 1970.
+#[derive(Debug)]
+pub struct WallClock {
+    /// Since the last measurement.
+    course: Course,
+    /// Before it: for packets that are older and were read only now.
+    before: Course,
     /// How far the machine's clock was set back in all, which is not followed.
     held_back: i64,
 }
@@ -73,9 +89,13 @@ impl WallClock {
     }
 
     fn at(sample: Sample) -> Self {
-        Self {
+        let course = Course {
             from: sample,
             goal: sample.offset,
+        };
+        Self {
+            course,
+            before: course,
             held_back: 0,
         }
     }
@@ -91,37 +111,37 @@ impl WallClock {
     }
 
     fn take(&mut self, sample: Sample) -> Option<ClockNote> {
-        let now = self.offset_at(sample.monotonic);
+        let now = self.course.offset_at(sample.monotonic);
         let wanted = sample.offset + self.held_back;
         let step = wanted - now;
-        self.from = Sample {
+        self.before = self.course;
+        self.course.from = Sample {
             monotonic: sample.monotonic,
             offset: now,
         };
         if step > STEP_NS {
-            self.from.offset = wanted;
-            self.goal = wanted;
+            self.course.from.offset = wanted;
+            self.course.goal = wanted;
             Some(ClockNote::Forward(step.unsigned_abs()))
         } else if step < -STEP_NS {
             self.held_back -= step;
-            self.goal = now;
+            self.course.goal = now;
             Some(ClockNote::Back(step.unsigned_abs()))
         } else {
-            self.goal = wanted;
+            self.course.goal = wanted;
             None
         }
-    }
-
-    fn offset_at(&self, monotonic: i64) -> i64 {
-        let most = (monotonic - self.from.monotonic).max(0) / SLEW;
-        self.from.offset + (self.goal - self.from.offset).clamp(-most, most)
     }
 
     /// Nanoseconds since 1970 at a time of `CLOCK_MONOTONIC`.
     #[must_use]
     pub fn time_ns(&self, monotonic_ns: u64) -> u64 {
         let monotonic = monotonic_ns as i64;
-        (monotonic + self.offset_at(monotonic)).max(0) as u64
+        let course = match monotonic < self.course.from.monotonic {
+            true => &self.before,
+            false => &self.course,
+        };
+        (monotonic + course.offset_at(monotonic)).max(0) as u64
     }
 }
 
@@ -201,6 +221,9 @@ mod tests {
         let note = clock.take(sample(SECOND, 3600 * SECOND));
         assert_eq!(note, Some(ClockNote::Forward(3600 * SECOND as u64)));
         assert_eq!(clock.time_ns(SECOND as u64), (3601 * SECOND) as u64);
+        // One that came before, and was read only afterwards.
+        let before = SECOND - 1000;
+        assert_eq!(clock.time_ns(before as u64), before as u64);
     }
 
     #[test]

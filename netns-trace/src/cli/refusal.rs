@@ -120,7 +120,7 @@ mod tests {
         );
         assert_eq!(
             misuse(&["capture"]),
-            "the following required arguments were not provided: <TARGET>..."
+            "the following required arguments were not provided: <TARGET>"
         );
         assert_eq!(
             misuse(&["capture", "host", "--sumary", "json"]),
