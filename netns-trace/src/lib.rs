@@ -9,6 +9,7 @@ pub mod clean;
 pub mod cli;
 pub mod container;
 pub mod demo;
+pub mod dissect;
 pub mod exec;
 pub mod filter;
 pub mod inspect;

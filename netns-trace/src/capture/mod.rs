@@ -4,6 +4,7 @@
 
 mod account;
 mod clock;
+pub mod input;
 mod output;
 mod packet;
 mod pcap;
@@ -17,5 +18,5 @@ pub use self::{
     output::{Format, Output, OutputError},
     packet::{Checksum, InterfaceInfo, LinkType, Packet, PacketBuilder, UnknownLinkType},
     sink::{Fate, SinkError},
-    text::time_of_day,
+    text::{Tap, TextOptions, TextPrinter, TimeFormat, time_of_day},
 };

@@ -6,7 +6,7 @@ use super::{
     Account, InterfaceInfo, LinkType, LossCause, Packet, pcap, pcapng,
     pcapng::{PcapNg, Statistics},
     sink::{Fate, Sink, SinkError},
-    text,
+    text::{Tap, TextOptions, TextPrinter},
 };
 use crate::place::reason;
 
@@ -57,7 +57,7 @@ pub enum OutputError {
 enum Encoder {
     Pcapng(Box<PcapNg>),
     Pcap,
-    Text(String),
+    Text(Box<TextPrinter>, String),
 }
 
 /// What packets are written to.
@@ -67,6 +67,8 @@ pub struct Output {
     interfaces: Vec<InterfaceInfo>,
     comment: Option<String>,
     failure: Option<LossCause>,
+    /// Whether names of addresses are wanted.
+    holds_names: bool,
 }
 
 impl fmt::Debug for Output {
@@ -103,13 +105,17 @@ impl Output {
     /// # Errors
     ///
     /// There is no stdout.
-    pub fn text() -> Result<Self, OutputError> {
+    pub fn text(options: &TextOptions, names: bool) -> Result<Self, OutputError> {
         let sink = Sink::stdout().map_err(|why| cannot_open(Path::new("-"), &why))?;
-        Ok(Self::new(Encoder::Text(String::new()), sink))
+        let printer = Box::new(TextPrinter::new(options.clone()));
+        let mut output = Self::new(Encoder::Text(printer, String::new()), sink);
+        output.holds_names = names;
+        Ok(output)
     }
 
     fn new(encoder: Encoder, sink: Sink) -> Self {
         Self {
+            holds_names: matches!(encoder, Encoder::Pcapng(_)),
             encoder,
             sink,
             interfaces: Vec::new(),
@@ -134,32 +140,37 @@ impl Output {
                 let bytes = pcap::header(info).map_err(block)?;
                 self.sink.buffer().extend(bytes);
             }
-            Encoder::Pcap | Encoder::Text(_) => {}
+            Encoder::Pcap | Encoder::Text(..) => {}
         }
         self.sink.mark(None);
         self.interfaces.push(info.clone());
         Ok(self.interfaces.len() as u32 - 1)
     }
 
-    /// Whether the format can hold names of addresses.
+    /// Whether names of addresses are written.
     #[must_use]
     pub fn holds_names(&self) -> bool {
-        matches!(self.encoder, Encoder::Pcapng(_))
+        self.holds_names
     }
 
-    /// Tells what addresses are called, where the format can hold it.
+    /// Tells what addresses are called, where that is written.
     ///
     /// # Errors
     ///
     /// The names do not fit into a block.
     pub fn names(&mut self, names: &[(IpAddr, String)]) -> Result<(), OutputError> {
-        if let Encoder::Pcapng(blocks) = &mut self.encoder
-            && !names.is_empty()
-        {
-            blocks.names(names).map_err(block)?;
-            let bytes = blocks.take();
-            self.sink.buffer().extend(bytes);
-            self.sink.mark(None);
+        if names.is_empty() || !self.holds_names {
+            return Ok(());
+        }
+        match &mut self.encoder {
+            Encoder::Pcapng(blocks) => {
+                blocks.names(names).map_err(block)?;
+                let bytes = blocks.take();
+                self.sink.buffer().extend(bytes);
+                self.sink.mark(None);
+            }
+            Encoder::Text(printer, _) => printer.name(names.iter().cloned().collect()),
+            Encoder::Pcap => {}
         }
         Ok(())
     }
@@ -177,13 +188,16 @@ impl Output {
                 pcapng::packet(self.sink.buffer(), packet, comment.as_deref());
             }
             Encoder::Pcap => pcap::packet(self.sink.buffer(), packet),
-            Encoder::Text(line) => {
+            Encoder::Text(printer, line) => {
                 line.clear();
                 let many = self.interfaces.len() > 1;
                 let info = self.interfaces.get(packet.interface as usize);
                 let link_type = info.map_or(LinkType::Ethernet, |info| info.link_type);
-                let tap = info.filter(|_| many).map(|info| info.name.as_str());
-                text::line(line, packet, link_type, tap);
+                let tap = info.filter(|_| many).map(|info| Tap {
+                    name: &info.name,
+                    egress: Some(packet.egress),
+                });
+                printer.print(line, packet, link_type.number(), tap);
                 self.sink.buffer().extend_from_slice(line.as_bytes());
             }
         }

@@ -1,49 +1,263 @@
-//! A packet as one line, in tcpdump's words (`-n`). What is hostile in a packet stays out: only
-//! numbers, addresses and our own words are printed.
+//! Packets as lines of text, in tcpdump's format: time, tap and what `dissect` says of them.
 
-use std::fmt::Write as _;
-
-use etherparse::{
-    ArpPacketSlice, Icmpv4Type, Icmpv6Type, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket,
-    TcpSlice, TransportSlice,
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt::Write as _,
 };
 
-use super::{LinkType, Packet};
+use super::Packet;
+use crate::dissect::{self, Dissector, Frame, Names};
 
-/// Ethernet header without a type, and bytes of an 802.1Q tag.
-const ETHERNET: usize = 14;
+/// Sightings that are remembered, to tell the time since the last one of the same packet.
+const MAX_SIGHTINGS: usize = 64 << 10;
 
-/// Appends the line of a packet. `tap` is printed before it where several taps are.
-pub(super) fn line(to: &mut String, packet: &Packet<'_>, link_type: LinkType, tap: Option<&str>) {
-    to.push_str(&time_of_day(packet.time_ns));
-    to.push(' ');
-    if let Some(tap) = tap {
-        put(
-            to,
-            format_args!("{tap} {} ", if packet.egress { "Out" } else { "In " }),
-        );
+/// How times are printed: tcpdump's `-t`, as often as it was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeFormat {
+    /// Local time of day.
+    #[default]
+    TimeOfDay,
+    /// `-t`: none.
+    None,
+    /// `-tt`: seconds since 1970.
+    Epoch,
+    /// `-ttt`: since the packet before.
+    SincePrevious,
+    /// `-tttt`: with the date before it.
+    Date,
+    /// `-ttttt`: since the first packet.
+    SinceFirst,
+}
+
+impl TimeFormat {
+    /// From how often `-t` was given.
+    #[must_use]
+    pub const fn from_count(count: u8) -> Self {
+        match count {
+            0 => Self::TimeOfDay,
+            1 => Self::None,
+            2 => Self::Epoch,
+            3 => Self::SincePrevious,
+            4 => Self::Date,
+            _ => Self::SinceFirst,
+        }
     }
-    describe(to, packet, link_type);
-    to.push('\n');
+}
+
+/// What lines say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TextOptions {
+    /// Of each packet.
+    pub dissect: dissect::Options,
+    /// Of its time.
+    pub time: TimeFormat,
+    /// Times in nanoseconds, not microseconds.
+    pub nanoseconds: bool,
+    /// `-#`: its number.
+    pub number: bool,
+}
+
+/// Where a packet was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tap<'a> {
+    /// The interface, as its block in the file names it.
+    pub name: &'a str,
+    /// The interface sent it; otherwise it received it. `None` where that is not known.
+    pub egress: Option<bool>,
+}
+
+/// Prints packets. Remembers what lines refer to: connections, times, sightings.
+#[derive(Debug, Default)]
+pub struct TextPrinter {
+    options: TextOptions,
+    dissector: Dissector,
+    count: u64,
+    /// The time, in the unit printed, that times are counted from.
+    reference: Option<u64>,
+    sightings: Sightings,
+}
+
+impl TextPrinter {
+    /// One that has printed nothing.
+    #[must_use]
+    pub fn new(options: TextOptions) -> Self {
+        Self {
+            dissector: Dissector::new(options.dissect.clone()),
+            options,
+            ..Self::default()
+        }
+    }
+
+    /// Stands these names beside their addresses from now on.
+    pub fn name(&mut self, names: Names) {
+        self.dissector.name(names);
+    }
+
+    /// Appends a packet's line, or lines. Its tap is printed where it is given, and then the time since the same
+    /// packet was seen at another one.
+    pub fn print(
+        &mut self,
+        to: &mut String,
+        packet: &Packet<'_>,
+        link_type: u16,
+        tap: Option<Tap<'_>>,
+    ) {
+        self.count += 1;
+        if self.options.number {
+            put(to, format_args!("{:>5}  ", self.count));
+        }
+        let frame = Frame {
+            link_type,
+            data: packet.data,
+            original_len: packet.original_len,
+        };
+        if frame.is_possible() {
+            self.time(to, packet.time_ns);
+        }
+        if let Some(tap) = tap {
+            let direction = match tap.egress {
+                Some(true) => "Out ",
+                Some(false) => "In  ",
+                None => "",
+            };
+            put(to, format_args!("{} {direction}", tap.name.escape_debug()));
+            if let Some(before) = self.sightings.see(packet.id, packet.time_ns) {
+                put(
+                    to,
+                    format_args!("({}) ", difference(packet.time_ns, before)),
+                );
+            }
+        }
+        self.dissector.describe(to, &frame);
+        to.push('\n');
+    }
+
+    fn time(&mut self, to: &mut String, time_ns: u64) {
+        let unit = if self.options.nanoseconds { 1 } else { 1000 };
+        let per_second = 1_000_000_000 / unit;
+        let width = if self.options.nanoseconds { 9 } else { 6 };
+        let time = time_ns / unit;
+        match self.options.time {
+            TimeFormat::None => {}
+            TimeFormat::TimeOfDay => {
+                let local = Local::at(time_ns);
+                put(
+                    to,
+                    format_args!("{}.{:0width$} ", local.time(), time % per_second),
+                );
+            }
+            TimeFormat::Date => {
+                let local = Local::at(time_ns);
+                let (date, clock) = (local.date(), local.time());
+                put(
+                    to,
+                    format_args!("{date} {clock}.{:0width$} ", time % per_second),
+                );
+            }
+            TimeFormat::Epoch => {
+                put(
+                    to,
+                    format_args!("{}.{:0width$} ", time / per_second, time % per_second),
+                );
+            }
+            format @ (TimeFormat::SincePrevious | TimeFormat::SinceFirst) => {
+                let reference = *self.reference.get_or_insert(time);
+                if format == TimeFormat::SincePrevious {
+                    self.reference = Some(time);
+                }
+                let sign = if time < reference { '-' } else { ' ' };
+                let since = time.abs_diff(reference);
+                let seconds = since / per_second;
+                put(
+                    to,
+                    format_args!(
+                        "{sign}{:02}:{:02}:{:02}.{:0width$} ",
+                        seconds / 3600 % 24,
+                        seconds / 60 % 60,
+                        seconds % 60,
+                        since % per_second
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// When packets were seen last, by their ids.
+#[derive(Debug, Default)]
+struct Sightings {
+    last: HashMap<u64, u64>,
+    order: VecDeque<u64>,
+}
+
+impl Sightings {
+    /// Notes a sighting, and tells when the one before was. Packets without an id are none.
+    fn see(&mut self, id: u64, time_ns: u64) -> Option<u64> {
+        if id == 0 {
+            return None;
+        }
+        let before = self.last.insert(id, time_ns);
+        if before.is_none() {
+            self.order.push_back(id);
+            if self.order.len() > MAX_SIGHTINGS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.last.remove(&oldest);
+            }
+        }
+        before
+    }
+}
+
+/// `+1.234us`, with a sign since clocks of two files' sections may differ.
+fn difference(time_ns: u64, before: u64) -> String {
+    let sign = if time_ns < before { '-' } else { '+' };
+    let size = time_ns.abs_diff(before);
+    match size {
+        0..1_000_000 => format!("{sign}{:.3}us", size as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{sign}{:.3}ms", size as f64 / 1e6),
+        _ => format!("{sign}{:.3}s", size as f64 / 1e9),
+    }
+}
+
+/// A time on the wall clock of this machine's zone.
+struct Local(libc::tm);
+
+impl Local {
+    fn at(time_ns: u64) -> Self {
+        let seconds = (time_ns / 1_000_000_000) as libc::time_t;
+        // SAFETY: all-zero bytes are a valid `tm`; both pointers are to live values.
+        Self(unsafe {
+            let mut local: libc::tm = std::mem::zeroed();
+            libc::localtime_r(&raw const seconds, &raw mut local);
+            local
+        })
+    }
+
+    fn time(&self) -> String {
+        let Self(local) = self;
+        format!(
+            "{:02}:{:02}:{:02}",
+            local.tm_hour, local.tm_min, local.tm_sec
+        )
+    }
+
+    fn date(&self) -> String {
+        let Self(local) = self;
+        format!(
+            "{:04}-{:02}-{:02}",
+            i64::from(local.tm_year) + 1900,
+            local.tm_mon + 1,
+            local.tm_mday
+        )
+    }
 }
 
 /// Local time of day with microseconds: `05:12:33.123456`.
 #[must_use]
 pub fn time_of_day(time_ns: u64) -> String {
-    let seconds = (time_ns / 1_000_000_000) as libc::time_t;
-    // SAFETY: all-zero bytes are a valid `tm`; both pointers are to live values.
-    let local = unsafe {
-        let mut local: libc::tm = std::mem::zeroed();
-        libc::localtime_r(&raw const seconds, &raw mut local);
-        local
-    };
-    format!(
-        "{:02}:{:02}:{:02}.{:06}",
-        local.tm_hour,
-        local.tm_min,
-        local.tm_sec,
-        time_ns % 1_000_000_000 / 1000
-    )
+    let micros = time_ns % 1_000_000_000 / 1000;
+    format!("{}.{micros:06}", Local::at(time_ns).time())
 }
 
 /// Writing to a string cannot fail.
@@ -53,331 +267,133 @@ fn put(to: &mut String, what: std::fmt::Arguments<'_>) {
     }
 }
 
-fn describe(to: &mut String, packet: &Packet<'_>, link_type: LinkType) {
-    let parsed = match link_type {
-        LinkType::Ethernet => LaxSlicedPacket::from_ethernet(packet.data).ok(),
-        LinkType::Raw => LaxSlicedPacket::from_ip(packet.data).ok(),
-    };
-    let Some(parsed) = parsed else {
-        put(
-            to,
-            format_args!("[|{link_type}], length {}", packet.original_len),
-        );
-        return;
-    };
-    for extension in &parsed.link_exts {
-        if let LaxLinkExtSlice::Vlan(vlan) = extension {
-            let (id, priority) = (
-                vlan.vlan_identifier().value(),
-                vlan.priority_code_point().value(),
-            );
-            put(to, format_args!("vlan {id}, p {priority}, "));
-        }
-    }
-    match &parsed.net {
-        Some(LaxNetSlice::Ipv4(ip)) => {
-            let header = ip.header();
-            let ends = (
-                header.source_addr().to_string(),
-                header.destination_addr().to_string(),
-            );
-            // Segmentation offload can leave the total length 0 (BIG TCP).
-            let total = match usize::from(header.total_len()) {
-                0 => (packet.original_len as usize).saturating_sub(ETHERNET),
-                total => total,
-            };
-            let payload = total.saturating_sub(header.slice().len());
-            let later_fragment = header.fragments_offset().value() > 0;
-            to.push_str("IP ");
-            network(
-                to,
-                &parsed,
-                &ends,
-                header.protocol().0,
-                payload,
-                later_fragment,
-            );
-        }
-        Some(LaxNetSlice::Ipv6(ip)) => {
-            let header = ip.header();
-            let ends = (
-                header.source_addr().to_string(),
-                header.destination_addr().to_string(),
-            );
-            let protocol = ip.payload().ip_number.0;
-            let extensions = ip.extensions().slice().len();
-            let payload = usize::from(header.payload_length()).saturating_sub(extensions);
-            to.push_str("IP6 ");
-            network(
-                to,
-                &parsed,
-                &ends,
-                protocol,
-                payload,
-                ip.is_payload_fragmented(),
-            );
-        }
-        Some(LaxNetSlice::Arp(arp)) => arp_line(to, arp, packet),
-        None => {
-            let kind = packet
-                .data
-                .get(12..ETHERNET)
-                .filter(|_| link_type == LinkType::Ethernet);
-            let kind = kind.map_or(0, |kind| u16::from_be_bytes([kind[0], kind[1]]));
-            put(
-                to,
-                format_args!("ethertype 0x{kind:04x}, length {}", packet.original_len),
-            );
-        }
-    }
-}
-
-/// An IP packet from its addresses on; `payload` is its length behind the IP headers.
-fn network(
-    to: &mut String,
-    parsed: &LaxSlicedPacket<'_>,
-    ends: &(String, String),
-    protocol: u8,
-    payload: usize,
-    later_fragment: bool,
-) {
-    let (from, towards) = ends;
-    match &parsed.transport {
-        Some(TransportSlice::Tcp(tcp)) => {
-            let ports = (tcp.source_port(), tcp.destination_port());
-            put(
-                to,
-                format_args!("{from}.{} > {towards}.{}: ", ports.0, ports.1),
-            );
-            tcp_line(to, tcp, payload);
-        }
-        Some(TransportSlice::Udp(udp)) => {
-            let ports = (udp.source_port(), udp.destination_port());
-            put(
-                to,
-                format_args!("{from}.{} > {towards}.{}: ", ports.0, ports.1),
-            );
-            put(
-                to,
-                format_args!("UDP, length {}", payload.saturating_sub(8)),
-            );
-        }
-        Some(TransportSlice::Icmpv4(icmp)) => {
-            put(to, format_args!("{from} > {towards}: ICMP "));
-            match icmp.icmp_type() {
-                Icmpv4Type::EchoRequest(echo) => {
-                    put(
-                        to,
-                        format_args!("echo request, id {}, seq {}", echo.id, echo.seq),
-                    );
-                }
-                Icmpv4Type::EchoReply(echo) => {
-                    put(
-                        to,
-                        format_args!("echo reply, id {}, seq {}", echo.id, echo.seq),
-                    );
-                }
-                _ => put(
-                    to,
-                    format_args!("type {}, code {}", icmp.type_u8(), icmp.code_u8()),
-                ),
-            }
-            put(to, format_args!(", length {payload}"));
-        }
-        Some(TransportSlice::Icmpv6(icmp)) => {
-            put(to, format_args!("{from} > {towards}: ICMP6, "));
-            match icmp.icmp_type() {
-                Icmpv6Type::EchoRequest(echo) => {
-                    put(
-                        to,
-                        format_args!("echo request, id {}, seq {}", echo.id, echo.seq),
-                    );
-                }
-                Icmpv6Type::EchoReply(echo) => {
-                    put(
-                        to,
-                        format_args!("echo reply, id {}, seq {}", echo.id, echo.seq),
-                    );
-                }
-                _ => put(
-                    to,
-                    format_args!("type {}, code {}", icmp.type_u8(), icmp.code_u8()),
-                ),
-            }
-            put(to, format_args!(", length {payload}"));
-        }
-        _ => {
-            let what = if later_fragment { " fragment" } else { "" };
-            put(
-                to,
-                format_args!("{from} > {towards}: ip-proto-{protocol}{what}, length {payload}"),
-            );
-        }
-    }
-}
-
-fn tcp_line(to: &mut String, tcp: &TcpSlice<'_>, payload: usize) {
-    let flags = [
-        (tcp.fin(), 'F'),
-        (tcp.syn(), 'S'),
-        (tcp.rst(), 'R'),
-        (tcp.psh(), 'P'),
-        (tcp.ack(), '.'),
-        (tcp.urg(), 'U'),
-        (tcp.ece(), 'E'),
-        (tcp.cwr(), 'W'),
-    ];
-    to.push_str("Flags [");
-    if flags.iter().all(|(set, _)| !set) {
-        to.push_str("none");
-    }
-    to.extend(
-        flags
-            .iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, letter)| letter),
-    );
-    to.push(']');
-    let data = payload.saturating_sub(tcp.header_slice().len());
-    let seq = tcp.sequence_number();
-    if data > 0 {
-        put(
-            to,
-            format_args!(", seq {seq}:{}", seq.wrapping_add(data as u32)),
-        );
-    } else if tcp.syn() || tcp.fin() || tcp.rst() {
-        put(to, format_args!(", seq {seq}"));
-    }
-    if tcp.ack() {
-        put(to, format_args!(", ack {}", tcp.acknowledgment_number()));
-    }
-    put(
-        to,
-        format_args!(", win {}, length {data}", tcp.window_size()),
-    );
-}
-
-fn arp_line(to: &mut String, arp: &ArpPacketSlice<'_>, packet: &Packet<'_>) {
-    let v4 = |bytes: &[u8]| {
-        <[u8; 4]>::try_from(bytes)
-            .ok()
-            .map(std::net::Ipv4Addr::from)
-    };
-    let (sender, target) = (
-        v4(arp.sender_protocol_addr()),
-        v4(arp.target_protocol_addr()),
-    );
-    match (arp.operation().0, sender, target) {
-        (1, Some(sender), Some(target)) => {
-            put(
-                to,
-                format_args!("ARP, Request who-has {target} tell {sender}"),
-            );
-        }
-        (2, Some(sender), Some(_)) => {
-            put(to, format_args!("ARP, Reply {sender} is-at "));
-            for (n, byte) in arp.sender_hw_addr().iter().enumerate() {
-                put(
-                    to,
-                    format_args!("{}{byte:02x}", if n == 0 { "" } else { ":" }),
-                );
-            }
-        }
-        (operation, ..) => put(to, format_args!("ARP, operation {operation}")),
-    }
-    let len = (packet.original_len as usize).saturating_sub(ETHERNET);
-    put(to, format_args!(", length {len}"));
-}
-
 #[cfg(test)]
 mod tests {
-    use etherparse::PacketBuilder;
-
     use super::*;
 
-    fn text(data: &[u8], link_type: LinkType) -> String {
-        let packet = Packet {
+    const TIME: u64 = 1_700_000_000_123_456_789;
+    /// An ARP request.
+    const ARP: [u8; 42] = [
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0,
+        0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2,
+    ];
+
+    fn packet(time_ns: u64, id: u64) -> Packet<'static> {
+        Packet {
             interface: 0,
             egress: true,
-            time_ns: 1_700_000_000_123_456_789,
-            original_len: data.len() as u32,
-            data,
+            time_ns,
+            original_len: ARP.len() as u32,
+            data: &ARP,
             checksum: super::super::Checksum::Unknown,
             segmented: false,
             drops: 0,
-            id: 0,
-        };
-        let mut to = String::new();
-        line(&mut to, &packet, link_type, None);
-        let (time, rest) = to.split_once(' ').expect("a time");
-        assert!(time.ends_with(".123456"), "{time}");
-        assert!(rest.ends_with('\n'));
-        rest.trim_end().to_owned()
-    }
-
-    fn bytes<T>(
-        builder: etherparse::PacketBuilderStep<T>,
-        write: impl FnOnce(etherparse::PacketBuilderStep<T>, &mut Vec<u8>),
-    ) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write(builder, &mut bytes);
-        bytes
-    }
-
-    #[test]
-    fn lines_in_tcpdumps_words() {
-        let ether =
-            || PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
-        let tcp = bytes(ether().tcp(1234, 80, 1000, 64240).syn(), |b, to| {
-            b.write(to, &[]).expect("tcp");
-        });
-        assert_eq!(
-            text(&tcp, LinkType::Ethernet),
-            "IP 10.0.0.1.1234 > 10.0.0.2.80: Flags [S], seq 1000, win 64240, length 0"
-        );
-        let data = bytes(ether().tcp(1234, 80, 1000, 500).psh().ack(7), |b, to| {
-            b.write(to, &[0x1b; 10]).expect("tcp");
-        });
-        assert_eq!(
-            text(&data, LinkType::Ethernet),
-            "IP 10.0.0.1.1234 > 10.0.0.2.80: Flags [P.], seq 1000:1010, ack 7, win 500, length 10"
-        );
-        let udp = bytes(ether().udp(53, 5353), |b, to| {
-            b.write(to, &[1; 12]).expect("udp");
-        });
-        assert_eq!(
-            text(&udp, LinkType::Ethernet),
-            "IP 10.0.0.1.53 > 10.0.0.2.5353: UDP, length 12"
-        );
-        assert_eq!(
-            text(&udp[14..], LinkType::Raw),
-            "IP 10.0.0.1.53 > 10.0.0.2.5353: UDP, length 12"
-        );
-        let echo = bytes(ether().icmpv4_echo_request(1, 2), |b, to| {
-            b.write(to, &[0; 56]).expect("icmp");
-        });
-        assert_eq!(
-            text(&echo, LinkType::Ethernet),
-            "IP 10.0.0.1 > 10.0.0.2: ICMP echo request, id 1, seq 2, length 64"
-        );
-    }
-
-    #[test]
-    fn no_bytes_are_too_odd() {
-        let mut random = 1_u64;
-        for len in 0..300 {
-            let data: Vec<u8> = (0..len)
-                .map(|_| {
-                    random = random
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1);
-                    (random >> 56) as u8
-                })
-                .collect();
-            for link_type in [LinkType::Ethernet, LinkType::Raw] {
-                let line = text(&data, link_type);
-                assert!(line.chars().all(|c| !c.is_control()), "{line:?}");
-            }
+            id,
         }
+    }
+
+    fn lines(options: TextOptions, times: &[u64]) -> Vec<String> {
+        let mut printer = TextPrinter::new(options);
+        let mut to = String::new();
+        for time in times {
+            printer.print(&mut to, &packet(*time, 0), 1, None);
+        }
+        let what = "ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 28";
+        to.lines()
+            .map(|line| line.strip_suffix(what).expect("the packet").to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn times_as_tcpdump_prints_them() {
+        let of = |count, nanoseconds| TextOptions {
+            time: TimeFormat::from_count(count),
+            nanoseconds,
+            ..TextOptions::default()
+        };
+        assert_eq!(lines(of(1, false), &[TIME]), [""]);
+        assert_eq!(lines(of(2, false), &[TIME]), ["1700000000.123456 "]);
+        assert_eq!(lines(of(2, true), &[TIME]), ["1700000000.123456789 "]);
+        // Differences are those of the digits that are printed.
+        let times = [TIME, TIME + 3_600_000_000_211, TIME - 1_000_000];
+        assert_eq!(
+            lines(of(3, false), &times),
+            [
+                " 00:00:00.000000 ",
+                " 01:00:00.000001 ",
+                "-01:00:00.001001 "
+            ]
+        );
+        assert_eq!(
+            lines(of(5, true), &times),
+            [
+                " 00:00:00.000000000 ",
+                " 01:00:00.000000211 ",
+                "-00:00:00.001000000 "
+            ]
+        );
+        let date = &lines(of(4, false), &[TIME])[0];
+        assert!(
+            date.starts_with("2023-11-1") && date.ends_with(".123456 "),
+            "{date}"
+        );
+    }
+
+    #[test]
+    fn numbers_stand_before_times() {
+        let options = TextOptions {
+            number: true,
+            time: TimeFormat::None,
+            ..TextOptions::default()
+        };
+        assert_eq!(lines(options, &[TIME, TIME]), ["    1  ", "    2  "]);
+    }
+
+    #[test]
+    fn a_packet_seen_again_tells_the_time_since() {
+        let mut printer = TextPrinter::new(TextOptions {
+            time: TimeFormat::None,
+            ..TextOptions::default()
+        });
+        let mut to = String::new();
+        for (name, egress, time, id) in [
+            ("eth0@web", true, TIME, 7),
+            ("veth1@host", false, TIME + 912, 7),
+            ("eth0@web", true, TIME, 0),
+            ("eth0@web", true, TIME, 0),
+        ] {
+            let tap = Tap {
+                name,
+                egress: Some(egress),
+            };
+            printer.print(&mut to, &packet(time, id), 1, Some(tap));
+        }
+        let starts: Vec<&str> = to
+            .lines()
+            .map(|line| line.split("ARP").next().expect("a start"))
+            .collect();
+        assert_eq!(
+            starts,
+            [
+                "eth0@web Out ",
+                "veth1@host In  (+0.912us) ",
+                "eth0@web Out ",
+                "eth0@web Out "
+            ]
+        );
+    }
+
+    #[test]
+    fn sightings_are_bounded() {
+        let mut sightings = Sightings::default();
+        for id in 1..=2 * MAX_SIGHTINGS as u64 {
+            assert_eq!(sightings.see(id, id), None);
+        }
+        assert_eq!(sightings.last.len(), MAX_SIGHTINGS);
+        assert_eq!(sightings.see(1, 5), None);
+        assert_eq!(
+            sightings.see(2 * MAX_SIGHTINGS as u64, 5),
+            Some(2 * MAX_SIGHTINGS as u64)
+        );
     }
 }

@@ -10,6 +10,7 @@ use super::{
     filter::{FilterArgs, Targets},
     logger,
     out::print,
+    text::TextArgs,
     units,
 };
 use crate::{
@@ -105,12 +106,11 @@ pub(super) struct CaptureArgs {
         hide_possible_values = true
     )]
     summary: SummaryFormat,
-    /// Say what is done; twice, also why
+    /// More of each packet, twice or thrice still more; with -w: say what is done, twice also why
     #[arg(short = 'v', long, action = ArgAction::Count)]
     verbose: u8,
-    /// Do not resolve names (they never are; for tcpdump's sake)
-    #[arg(short = 'n', action = ArgAction::Count, hide = true)]
-    numeric: u8,
+    #[command(flatten)]
+    text: TextArgs,
     /// Flush each line of text (the same as -U)
     #[arg(short = 'l', hide = true)]
     line_buffered: bool,
@@ -162,7 +162,7 @@ pub(super) fn taps(word: &str) -> Result<TapChoice, String> {
 
 impl CaptureArgs {
     pub(super) fn run(self) -> Result<()> {
-        logger::init(self.verbose);
+        logger::init(self.said());
         let prints_filter = self.print_filter;
         let config = self.configure();
         if prints_filter {
@@ -172,7 +172,17 @@ impl CaptureArgs {
         Ok(())
     }
 
+    /// How much is said of what is done: nothing more where `-v` is about the packets.
+    fn said(&self) -> u8 {
+        if self.write.is_some() || self.print_filter {
+            self.verbose
+        } else {
+            0
+        }
+    }
+
     fn configure(self) -> CaptureConfig {
+        let verbose = self.said() > 0;
         let taps = roles(&self.taps);
         let mut latency_taps = BTreeSet::new();
         if !self.no_latency {
@@ -182,7 +192,7 @@ impl CaptureArgs {
             latency_taps.extend(&taps);
         }
         let output = match self.write {
-            None => OutputTo::Text,
+            None => OutputTo::Text(self.text.options(self.verbose)),
             Some(path) if path.as_os_str() == "-" => OutputTo::Stdout,
             Some(path) => OutputTo::File(path),
         };
@@ -212,7 +222,8 @@ impl CaptureArgs {
             ring_bytes: self.buffer.or(self.buffer_kib).unwrap_or(DEFAULT_RING),
             unbuffered: self.unbuffered || self.line_buffered,
             attach: self.attach,
-            verbose: self.verbose > 0,
+            names: self.text.names,
+            verbose,
             summary: self.summary,
         }
     }

@@ -14,7 +14,9 @@ mod list;
 mod logger;
 mod out;
 mod overhead;
+mod read;
 mod refusal;
+mod text;
 mod units;
 mod watch;
 
@@ -41,6 +43,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Capture the packets of a network namespace, as tcpdump does
     Capture(Box<capture::CaptureArgs>),
+    /// Print a capture file, as tcpdump -r does
+    Read(Box<read::ReadArgs>),
     /// Time packets between eth0, veth, bridge and uplink
     Latency(latency::LatencyArgs),
     /// Show what a network namespace is like: interfaces, routes, sockets, name lookup, rules
@@ -69,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => args.run(),
         Command::Watch(args) => args.run(),
         Command::Capture(args) => args.run(),
+        Command::Read(args) => args.run(),
         Command::Latency(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Overhead(args) => args.run(),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use crate::{
-    capture::Format,
+    capture::{Format, TextOptions},
     filter::Filter,
     probe::{AttachMethod, Hook},
     target::TargetSpec,
@@ -43,6 +43,8 @@ pub struct CaptureConfig {
     pub unbuffered: bool,
     /// How programs are attached.
     pub attach: AttachMethod,
+    /// Whether text has the names of addresses beside them.
+    pub names: bool,
     /// Whether the kernel side's diagnostics are wanted.
     pub verbose: bool,
     /// The summary at the end.
@@ -89,7 +91,7 @@ pub struct LatencyConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputTo {
     /// Text lines on stdout.
-    Text,
+    Text(TextOptions),
     /// A file's format on stdout.
     Stdout,
     /// A file.

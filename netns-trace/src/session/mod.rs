@@ -19,6 +19,7 @@ mod meter;
 mod names;
 mod overhead;
 mod plan;
+mod read;
 mod run;
 mod screen;
 mod taken;
@@ -33,6 +34,7 @@ pub use self::{
     latency::{Measurement, Told, latency},
     live::live,
     overhead::{OverheadConfig, overhead},
+    read::{ReadConfig, read},
     run::{Report, capture, filter_code},
     screen::Screen,
     signals::{Signals, Wish},

@@ -150,7 +150,7 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
 
 fn open_output(config: &CaptureConfig) -> Result<Output> {
     Ok(match &config.output {
-        OutputTo::Text => Output::text()?,
+        OutputTo::Text(options) => Output::text(options, config.names)?,
         OutputTo::Stdout => Output::create(Path::new("-"), config.format)?,
         OutputTo::File(path) => Output::create(path, config.format)?,
     })
@@ -368,7 +368,7 @@ impl Capture<'_> {
             SummaryFormat::Json => {
                 let file = match &self.config.output {
                     OutputTo::File(path) => Some(path.as_path()),
-                    OutputTo::Text | OutputTo::Stdout => None,
+                    OutputTo::Text(_) | OutputTo::Stdout => None,
                 };
                 let mut summary = account.json(file);
                 if let Some(report) = times {

@@ -183,7 +183,7 @@ pub(super) fn check_link_types(
     plan: &Plan,
 ) -> Result<BTreeSet<u16>, Usage> {
     let all = &plan::link_types(plan) | before;
-    if all.len() > 1 && config.output != OutputTo::Text {
+    if all.len() > 1 && !matches!(config.output, OutputTo::Text(_)) {
         if config.format == Format::Pcap {
             return Err(Usage(
                 "the taps have different link types, which a pcap file cannot hold: use --format \

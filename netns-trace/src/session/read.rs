@@ -1,0 +1,284 @@
+//! Prints a capture file. Needs no privilege and touches no namespace.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    capture::{
+        Checksum, Packet, Tap, TextOptions, TextPrinter,
+        input::{Input, InputPacket, Interface, Item},
+    },
+    dissect::{Dissector, link_type_name},
+    filter::{Filter, Program, View},
+};
+
+/// Most bytes of a packet where a file has no bound, as libpcap says then.
+const NO_BOUND: u32 = 262_144;
+/// Bytes of text that are written at once.
+const FULL: usize = 64 << 10;
+
+/// What is to be read, and how it is told.
+#[derive(Clone, Debug)]
+pub struct ReadConfig {
+    /// The file; `-` is stdin.
+    pub path: PathBuf,
+    /// Which packets.
+    pub filter: Option<Filter>,
+    /// What is printed of them.
+    pub text: TextOptions,
+    /// Whether names that the file gives to addresses stand beside them.
+    pub names: bool,
+    /// Packets after which there is enough.
+    pub count: Option<u64>,
+    /// Whether packets are counted, not printed.
+    pub count_only: bool,
+    /// Whether each line is written at once.
+    pub line_buffered: bool,
+}
+
+/// An interface of the file.
+struct Known {
+    interface: Interface,
+    filter: Option<Program>,
+    /// Whether its packets can be put in words.
+    is_printable: bool,
+}
+
+/// Prints the packets of a file that the filter takes. A reader that has left is no error.
+///
+/// # Errors
+///
+/// The file cannot be opened or is broken; what was readable is printed first. The filter does not compile for
+/// one of its link types, or there is none whose packets can be printed.
+pub fn read(config: &ReadConfig) -> Result<()> {
+    let is_stdin = config.path.as_os_str() == "-";
+    let name = if is_stdin {
+        "standard input".to_owned()
+    } else {
+        format!("{:?}", config.path)
+    };
+    let opened = if is_stdin {
+        Input::open(io::stdin())
+    } else {
+        let file = File::open(&config.path).with_context(|| format!("cannot read {name}"))?;
+        Input::open(file)
+    };
+    let input = opened.with_context(|| format!("cannot read {name}"))?;
+    let mut reading = Reading {
+        config,
+        name,
+        input,
+        interfaces: Vec::new(),
+        printer: TextPrinter::new(config.text.clone()),
+        lines: Lines {
+            text: String::new(),
+            is_live: config.line_buffered || io::stdout().is_terminal(),
+        },
+        taken: 0,
+    };
+    let result = reading.run();
+    let printed = reading.finish();
+    // What went wrong with the file is said also where the reader has left.
+    match (result, printed) {
+        (Err(Stop::Failed(why)), _) => Err(why),
+        (_, Err(why)) => Err(why.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Why reading ends early.
+enum Stop {
+    /// The reader of our output has left.
+    ReaderLeft,
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        match error.downcast_ref::<io::Error>() {
+            Some(why) if why.kind() == io::ErrorKind::BrokenPipe => Self::ReaderLeft,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+struct Reading<'a> {
+    config: &'a ReadConfig,
+    /// How the file is named to people.
+    name: String,
+    input: Input,
+    interfaces: Vec<Known>,
+    printer: TextPrinter,
+    lines: Lines,
+    /// Packets that the filter took.
+    taken: u64,
+}
+
+impl Reading<'_> {
+    fn run(&mut self) -> Result<(), Stop> {
+        while self.config.count.is_none_or(|count| self.taken < count) {
+            if self.lines.is_live && !self.input.has_more() {
+                self.lines.write()?;
+            }
+            let next = self.input.next();
+            let item = next.with_context(|| self.name.clone())?;
+            match item {
+                None => break,
+                Some(Item::Interface(interface)) => {
+                    let known = self.config.know(interface)?;
+                    if self.interfaces.is_empty() {
+                        self.config.announce(&self.name, &known.interface);
+                    }
+                    self.interfaces.push(known);
+                }
+                Some(Item::Names(names)) => {
+                    if self.config.names {
+                        self.printer.name(names.into_iter().collect());
+                    }
+                }
+                Some(Item::Packet(packet)) => {
+                    let Some(known) = self.interfaces.get(packet.interface) else {
+                        continue;
+                    };
+                    if !known.takes(&packet) {
+                        continue;
+                    }
+                    self.taken += 1;
+                    if self.config.count_only {
+                        continue;
+                    }
+                    if !self.interfaces.iter().any(|known| known.is_printable)
+                        && self.config.text.dissect.dump.is_none()
+                    {
+                        let link_type = link_type_name(known.interface.link_type);
+                        return Err(Stop::Failed(not_printable(&self.name, &link_type)));
+                    }
+                    let several = self.interfaces.len() > 1;
+                    let tap_name = known
+                        .interface
+                        .name
+                        .clone()
+                        .unwrap_or_else(|| format!("interface {}", packet.interface));
+                    let tap = several.then_some(Tap {
+                        name: &tap_name,
+                        egress: packet.egress,
+                    });
+                    let link_type = known.interface.link_type;
+                    self.printer
+                        .print(&mut self.lines.text, &as_packet(&packet), link_type, tap);
+                    if self.lines.text.len() >= FULL {
+                        self.lines.write()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is left, and the count where that was asked for.
+    fn finish(mut self) -> io::Result<()> {
+        if self.config.count_only {
+            let plural = if self.taken == 1 { "" } else { "s" };
+            self.lines.text = format!("{} packet{plural}\n", self.taken);
+        }
+        match self.lines.write() {
+            Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+}
+
+impl ReadConfig {
+    /// Says what is read, as tcpdump does.
+    fn announce(&self, name: &str, interface: &Interface) {
+        let snaplen = match interface.snaplen {
+            0 => NO_BOUND,
+            snaplen if snaplen > i32::MAX as u32 => NO_BOUND,
+            snaplen => snaplen,
+        };
+        let name = if self.path.as_os_str() == "-" {
+            "-".to_owned()
+        } else {
+            name.trim_matches('"').to_owned()
+        };
+        eprintln!(
+            "reading from file {name}, link-type {}, snapshot length {snaplen}",
+            link_type_name(interface.link_type)
+        );
+    }
+
+    fn know(&self, interface: Interface) -> Result<Known> {
+        let link_type = interface.link_type;
+        let filter = self.filter.as_ref();
+        let filter = filter
+            .map(|filter| filter.compile(link_type, NO_BOUND))
+            .transpose();
+        let filter = filter.with_context(|| {
+            format!(
+                "the filter does not do for link-type {}",
+                link_type_name(link_type)
+            )
+        })?;
+        Ok(Known {
+            is_printable: Dissector::knows(link_type),
+            interface,
+            filter,
+        })
+    }
+}
+
+impl Known {
+    fn takes(&self, packet: &InputPacket<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| {
+            filter.accepts(&View {
+                data: packet.data,
+                length: packet.original_len,
+                is_outgoing: packet.egress == Some(true),
+                interface: 0,
+            })
+        })
+    }
+}
+
+fn as_packet<'a>(packet: &InputPacket<'a>) -> Packet<'a> {
+    Packet {
+        interface: packet.interface as u32,
+        egress: packet.egress == Some(true),
+        time_ns: packet.time_ns,
+        original_len: packet.original_len,
+        data: packet.data,
+        checksum: Checksum::Unknown,
+        segmented: false,
+        drops: 0,
+        id: packet.id,
+    }
+}
+
+fn not_printable(name: &str, link_type: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{name} holds packets of link-type {link_type}, which cannot be put in words here: Ethernet, Linux cooked \
+         captures, raw IP and BSD loopback can (-x and -X show bytes, --count counts; tcpdump and tshark read more)"
+    )
+}
+
+/// Lines that wait to be written.
+struct Lines {
+    text: String,
+    /// Whether somebody waits for each.
+    is_live: bool,
+}
+
+impl Lines {
+    fn write(&mut self) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(self.text.as_bytes());
+        self.text.clear();
+        written.and_then(|()| stdout.flush())
+    }
+}
