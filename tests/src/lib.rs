@@ -12,6 +12,7 @@ pub mod dweller;
 pub mod expressions;
 pub mod inspected;
 pub mod kernel;
+pub mod lines;
 pub mod listed;
 pub mod lookup;
 pub mod names;

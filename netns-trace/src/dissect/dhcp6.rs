@@ -197,7 +197,7 @@ impl Printer<'_> {
                 );
                 self.dhcp6_options(data.from(25))?;
             }
-            6 | 43 if len % 2 == 0 => {
+            6 | 43 if len.is_multiple_of(2) => {
                 for at in (0..len).step_by(2) {
                     self.to.push(' ');
                     self.dhcp6_option_name(data.u16(at)?);
@@ -218,8 +218,12 @@ impl Printer<'_> {
                     None => put!(self, " code{code}"),
                 },
             },
-            14 | 20 => {}
-            15 | 16 | 17 | 18 | 38 => {
+            19 if len == 1 => match data.u8(0)? {
+                5 => self.to.push_str(" for renew"),
+                11 => self.to.push_str(" for inf-req"),
+                other => put!(self, " for ???({other:02x})"),
+            },
+            18 | 38 => {
                 self.to.push(' ');
                 self.digits(data.up_to(10).all());
                 self.to.push_str("...");
@@ -229,7 +233,7 @@ impl Printer<'_> {
                 self.digits(data.from(4).up_to(10).all());
                 self.to.push_str("...");
             }
-            12 | 22 | 23 | 27 | 28 | 31 | 34 | 40 | 48 if len % 16 == 0 => {
+            12 | 22 | 23 | 27 | 28 | 31 | 34 | 40 | 48 if len.is_multiple_of(16) => {
                 for at in (0..len).step_by(16) {
                     put!(self, " {}", self.v6(data, at)?);
                 }
@@ -241,10 +245,53 @@ impl Printer<'_> {
                     at = self.dns_name(data, at).ok_or(Truncated)?;
                 }
             }
-            6 | 7 | 8 | 12 | 22 | 23 | 27 | 28 | 31 | 32 | 34 | 40 | 43 | 46 | 48 => {
+            56 => self.dhcp6_time_servers(data)?,
+            64 => self.dhcp6_gateway(data)?,
+            6 | 7 | 8 | 12 | 19 | 22 | 23 | 27 | 28 | 31 | 32 | 34 | 40 | 43 | 46 | 48 => {
                 return Err(Truncated);
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// NTP's servers: addresses and names (RFC 5908).
+    fn dhcp6_time_servers(&mut self, data: Bytes<'_>) -> Printed {
+        data.slice(0, 4)?;
+        let mut at = 0;
+        while data.len() - at >= 4 {
+            let (kind, len) = (data.u16(at)?, usize::from(data.u16(at + 2)?));
+            at += 4;
+            put!(self, " subopt:{kind}");
+            match kind {
+                1 | 2 if len == 16 => put!(self, " {}", self.v6(data, at)?),
+                3 => {
+                    self.to.push(' ');
+                    self.dns_name(data, at).ok_or(Truncated)?;
+                }
+                _ => self.to.push_str(" ?"),
+            }
+            at = data.len().min(at + len);
+        }
+        Ok(())
+    }
+
+    /// The name of a tunnel's end (RFC 6334).
+    fn dhcp6_gateway(&mut self, data: Bytes<'_>) -> Printed {
+        data.slice(0, 3)?;
+        self.to.push(' ');
+        let mut at = 0;
+        while let Ok(len) = data.u8(at).map(usize::from) {
+            at += 1;
+            if len > data.len() - at {
+                self.to.push_str(" ?");
+                break;
+            }
+            self.text(data.from(at), len);
+            at += len;
+            if data.u8(at).is_ok_and(|next| next != 0) {
+                self.to.push('.');
+            }
         }
         Ok(())
     }

@@ -29,6 +29,7 @@ const HOME_AGENT_REQUEST: u8 = 144;
 const HOME_AGENT_REPLY: u8 = 145;
 const MOBILE_SOLICITATION: u8 = 146;
 const MOBILE_ADVERTISEMENT: u8 = 147;
+const RPL: u8 = 155;
 
 const KINDS: &Words = &[
     (1, "destination unreachable"),
@@ -176,11 +177,9 @@ impl Printer<'_> {
                 self.listener_query(bytes, len)?;
             }
             LISTENER_QUERY if len != 24 => put!(self, " unknown-version (len {len}) "),
-            LISTENER_QUERY | LISTENER_REPORT | LISTENER_DONE => {
-                if bytes.has(24) {
-                    put!(self, "max resp delay: {} ", bytes.u16(4)?);
-                    put!(self, "addr: {}", self.v6(bytes, 8)?);
-                }
+            LISTENER_QUERY | LISTENER_REPORT | LISTENER_DONE if bytes.has(24) => {
+                put!(self, "max resp delay: {} ", bytes.u16(4)?);
+                put!(self, "addr: {}", self.v6(bytes, 8)?);
             }
             ROUTER_SOLICITATION if verbose => return self.icmp6_options(bytes, 8, len),
             ROUTER_ADVERTISEMENT if verbose => {
@@ -233,6 +232,16 @@ impl Printer<'_> {
                     .push_str(["", " O", " M", " MO"][usize::from(flags)]);
                 return self.icmp6_options(bytes, 8, len);
             }
+            RPL if code & 0x80 != 0 => self.to.push_str(", (SEC) [worktodo]"),
+            RPL => match code {
+                0 => self.to.push_str(", (CLR)DODAG Information Solicitation"),
+                1 => self.to.push_str(", (CLR)DODAG Information Object"),
+                2 => self.to.push_str(", (CLR)Destination Advertisement Object"),
+                3 => self
+                    .to
+                    .push_str(", (CLR)Destination Advertisement Object Ack"),
+                _ => put!(self, ", (CLR)RPL message, unknown code {code}"),
+            },
             _ => {}
         }
         Ok(true)

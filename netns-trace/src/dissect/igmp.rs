@@ -86,7 +86,7 @@ impl Printer<'_> {
     }
 
     fn igmp_query(&mut self, bytes: Bytes<'_>, len: usize) -> Printed {
-        if len % 4 != 0 {
+        if !len.is_multiple_of(4) {
             put!(self, " [invalid len {len}]");
             return Ok(());
         }
@@ -129,7 +129,7 @@ impl Printer<'_> {
     }
 
     fn igmp_report(&mut self, bytes: Bytes<'_>, len: usize) -> Printed {
-        if len < 16 || len % 4 != 0 {
+        if len < 16 || !len.is_multiple_of(4) {
             put!(self, " [invalid len {len}]");
             return Ok(());
         }

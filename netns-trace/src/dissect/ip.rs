@@ -52,11 +52,11 @@ impl Printer<'_> {
         }
         let mut total = told;
         if total < header_len {
-            if total > 0 {
+            if total > 0 || len <= usize::from(u16::MAX) {
                 put!(self, "bad-len {total}");
                 return Ok(());
             }
-            // Segmentation offload leaves it 0 where the packet is larger than the field can say.
+            // Linux leaves it 0 where the packet is larger than the field can say (BIG TCP).
             total = len;
         }
         let bytes = bytes.up_to(total);

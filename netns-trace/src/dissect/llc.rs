@@ -176,7 +176,7 @@ impl Printer<'_> {
                 .map_or_else(|| format!("Unknown SSAP 0x{from_sap:02x}"), str::to_owned);
             match addresses {
                 Some(ends) if to_sap == from_sap => {
-                    put!(self, "{} > {} {to_name} ", ends.from, ends.to)
+                    put!(self, "{} > {} {to_name} ", ends.from, ends.to);
                 }
                 Some(ends) => put!(self, "{} {from_name} > {} {to_name} ", ends.from, ends.to),
                 None if to_sap == from_sap => put!(self, "{to_name} "),

@@ -27,6 +27,8 @@ mod link;
 mod llc;
 mod mptcp;
 mod ntp;
+mod overlay;
+mod redis;
 mod stp;
 mod tcp;
 mod tcp_options;

@@ -269,6 +269,11 @@ impl Printer<'_> {
             lines("smtp", Lines::All)
         } else if is(43) {
             lines("whois", Lines::All)
+        } else if is(179) {
+            self.to.push_str(": BGP");
+            Ok(())
+        } else if is(6379) {
+            self.redis(data, len)
         } else if is(22) {
             self.ssh(data, len)
         } else if is(21) {

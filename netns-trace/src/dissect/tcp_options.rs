@@ -234,7 +234,7 @@ impl Printer<'_> {
     fn fast_open(&mut self, data: &[u8]) {
         if data.is_empty() {
             self.to.push_str(" cookiereq");
-        } else if data.len() % 2 != 0 || !(4..=16).contains(&data.len()) {
+        } else if !data.len().is_multiple_of(2) || !(4..=16).contains(&data.len()) {
             self.say_invalid();
         } else {
             self.to.push_str(" cookie ");

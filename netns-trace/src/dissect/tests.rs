@@ -53,7 +53,8 @@ fn plausible(random: &mut Random, port: u16, protocol: u8) -> Vec<u8> {
     let mut frame = vec![2; 12];
     frame.extend([0x08, 0x00]);
     let payload: Vec<u8> = (0..random.byte()).map(|_| random.byte()).collect();
-    let total = (20 + 20 + payload.len()) as u16;
+    let used = if protocol == 17 { 8 } else { 20 };
+    let total = (20 + used + payload.len()) as u16;
     frame.extend([0x45, 0]);
     frame.extend(total.to_be_bytes());
     frame.extend([0, 1, 0, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
@@ -65,7 +66,6 @@ fn plausible(random: &mut Random, port: u16, protocol: u8) -> Vec<u8> {
         header[12] = 0x50;
         header[13] = random.byte();
     }
-    let used = if protocol == 17 { 8 } else { 20 };
     frame.extend(&header[..used]);
     frame.extend(&payload);
     frame
@@ -74,7 +74,9 @@ fn plausible(random: &mut Random, port: u16, protocol: u8) -> Vec<u8> {
 #[test]
 fn whatever_a_packet_says_it_is_printable_and_ends() {
     let mut random = Random(1);
-    let ports = [53, 5353, 67, 123, 546, 4789, 5060, 80, 22, 21, 25, 554, 9];
+    let ports = [
+        53, 5353, 67, 123, 546, 4789, 6081, 5060, 80, 22, 21, 25, 554, 6379, 9,
+    ];
     for options in all_options() {
         for (protocol, port) in [17, 6]
             .iter()

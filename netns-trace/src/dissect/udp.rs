@@ -10,7 +10,6 @@ use super::{
 };
 
 const HEADER: usize = 8;
-const VXLAN_HEADER: usize = 8;
 
 impl Printer<'_> {
     pub(super) fn udp(&mut self, bytes: Bytes<'_>, len: usize, ip: &Ip<'_>) -> Printed {
@@ -76,6 +75,8 @@ impl Printer<'_> {
             self.dhcp6(payload, payload_len)
         } else if is(4789) {
             self.vxlan(payload, payload_len)
+        } else if is(6081) {
+            self.geneve(payload, payload_len)
         } else if is(5060) {
             self.protocol = "sip";
             self.text_protocol(payload, payload_len, Lines::Of(SIP))
@@ -104,22 +105,5 @@ impl Printer<'_> {
             }
         }
         Ok(())
-    }
-
-    /// VXLAN (RFC 7348), as overlay networks of containers use it.
-    fn vxlan(&mut self, bytes: Bytes<'_>, len: usize) -> Printed {
-        self.protocol = "vxlan";
-        self.to.push_str("VXLAN");
-        if len < VXLAN_HEADER {
-            self.say_invalid();
-            return Ok(());
-        }
-        let flags = bytes.u8(0)?;
-        let name = if flags & 8 == 0 { "invalid" } else { "I" };
-        put!(self, ", flags [{name}] (0x{flags:02x}), ");
-        put!(self, "vni {}\n", bytes.u24(4)?);
-        bytes.u8(7)?;
-        let payload = bytes.from(VXLAN_HEADER);
-        self.nested(|printer| printer.ethernet(payload, len - VXLAN_HEADER).map(drop))
     }
 }

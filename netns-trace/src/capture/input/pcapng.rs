@@ -135,7 +135,7 @@ impl PcapNg {
             return Err(bad("a section whose byte order is not told".to_owned()));
         };
         let len = self.u32(&start, 0);
-        if !(28..=MAX_BLOCK).contains(&len) || len % 4 != 0 {
+        if !(28..=MAX_BLOCK).contains(&len) || !len.is_multiple_of(4) {
             return Err(bad(format!("a section's header of {len} bytes")));
         }
         let rest = stream
@@ -187,7 +187,7 @@ impl PcapNg {
             let mut len_bytes = [0; 4];
             len_bytes.copy_from_slice(head);
             let len = self.u32(&len_bytes, 0);
-            if !(12..=MAX_BLOCK).contains(&len) || len % 4 != 0 {
+            if !(12..=MAX_BLOCK).contains(&len) || !len.is_multiple_of(4) {
                 return Err(InputError {
                     offset,
                     what: Problem::Bad(format!("a block of {len} bytes")),

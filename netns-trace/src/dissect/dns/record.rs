@@ -362,7 +362,7 @@ impl Printer<'_> {
                 // What it points to is not there: a name whose end is missing is left as it is.
                 let _shown = self.dns_name(data, 0);
             }
-            14 if len % 2 == 0 => {
+            14 if len.is_multiple_of(2) => {
                 for at in (0..len).step_by(2) {
                     if at > 0 {
                         self.to.push(' ');
