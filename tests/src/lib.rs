@@ -26,6 +26,7 @@ pub mod refusal;
 pub mod root;
 pub mod runtimes;
 pub mod sightings;
+pub mod statistics;
 pub mod summary;
 pub mod tcx;
 pub mod timing;

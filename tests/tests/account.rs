@@ -12,6 +12,7 @@ use netns_trace_tests::{
     bed::Bed,
     packets,
     raw::frame,
+    statistics,
     summary::{self, assert_balanced, number},
     tool::{Running, netns_trace},
 };
@@ -74,7 +75,7 @@ fn a_ring_that_runs_over_loses_what_it_says() {
         .lines()
         .filter_map(|line| line.parse::<u64>().ok())
         .sum();
-    let statistics = statistics(&file);
+    let statistics = statistics::of(&file);
     assert_eq!(statistics.dropped, dropped);
     assert_eq!(statistics.captured, in_file);
     assert_eq!(statistics.received, number(&summary["received"]));
@@ -82,42 +83,6 @@ fn a_ring_that_runs_over_loses_what_it_says() {
         counts <= dropped && counts > 0,
         "{counts} of {dropped} told by packets"
     );
-}
-
-struct Statistics {
-    received: u64,
-    dropped: u64,
-    captured: u64,
-    start_ns: u64,
-    end_ns: u64,
-}
-
-/// The one statistics block at the end of a file, taken apart by hand: no tool here prints it.
-fn statistics(file: &std::path::Path) -> Statistics {
-    let bytes = fs::read(file).expect("the file");
-    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
-    let length = word(bytes.len() - 4) as usize;
-    let start = bytes.len() - length;
-    assert_eq!(word(start), 5, "a statistics block ends the file");
-    let mut found = std::collections::HashMap::new();
-    let mut at = start + 20;
-    while at < bytes.len() - 4 {
-        let (code, len) = (word(at) & 0xffff, (word(at) >> 16) as usize);
-        if len == 8 {
-            let value = u64::from_ne_bytes(bytes[at + 4..at + 12].try_into().expect("8 bytes"));
-            found.insert(code, value);
-        }
-        at += 4 + len.next_multiple_of(4);
-    }
-    // Times are two words, the high one first.
-    let time = |value: u64| value.rotate_right(32);
-    Statistics {
-        start_ns: time(found[&2]),
-        end_ns: time(found[&3]),
-        received: found[&6],
-        dropped: found[&7],
-        captured: found[&8],
-    }
 }
 
 #[test]
@@ -146,7 +111,7 @@ fn nothing_is_lost_without_need_and_the_counters_agree() {
         packets::read(&file).len() as u64,
         number(&summary["captured"])
     );
-    let statistics = statistics(&file);
+    let statistics = statistics::of(&file);
     assert_eq!(statistics.captured, number(&summary["captured"]));
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -48,6 +48,15 @@ fn an_argument_out_of_range_is_told_with_the_range() {
         ),
         ("-c 0", "'0' for '--count <N>': 0 is not in 1..".to_owned()),
         ("-c -5", "'-5' for '--count <N>': ".to_owned()),
+        ("-C 0", "\"0\" is no size of a file".to_owned()),
+        ("-C 1T", "\"1T\" is no size of a file".to_owned()),
+        ("-G 0", "'0' for '-G <SECONDS>': 0 is not in 1..".to_owned()),
+        (
+            "-G 60",
+            "-G needs a FILE whose name changes with the time".to_owned(),
+        ),
+        ("-W 3", "-W is about the files of -C or -G".to_owned()),
+        ("-z gzip", "-z is about the files of -C or -G".to_owned()),
         (
             "--taps inside,tail",
             "\"tail\" is no tap: inside (or eth0), veth, bridge, uplink, peer, all".to_owned(),

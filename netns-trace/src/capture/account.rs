@@ -318,7 +318,7 @@ impl Account {
 
     /// The summary as JSON.
     #[must_use]
-    pub fn json(&self, file: Option<&Path>) -> serde_json::Value {
+    pub fn json(&self, file: Option<(&Path, u64)>) -> serde_json::Value {
         let taps = self.hooks.iter().map(|hook| TapJson {
             tap: hook.label.tap,
             netns_inode: hook.label.netns_inode,
@@ -339,7 +339,8 @@ impl Account {
             received: self.total_received(),
             dropped: self.total_dropped(),
             taps: taps.collect(),
-            file: file.map(|path| path.to_string_lossy().into_owned()),
+            file: file.map(|(path, _)| path.to_string_lossy().into_owned()),
+            files: file.map(|(_, count)| count),
         };
         serde_json::to_value(&summary)
             .unwrap_or_else(|why| serde_json::json!({ "error": why.to_string() }))
@@ -353,6 +354,8 @@ struct SummaryJson<'a> {
     dropped: u64,
     taps: Vec<TapJson<'a>>,
     file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -466,7 +469,7 @@ mod tests {
 
     #[test]
     fn json_has_what_the_contract_names() {
-        let json = sample().json(Some(Path::new("/tmp/x")));
+        let json = sample().json(Some((Path::new("/tmp/x"), 1)));
         assert_eq!(json["captured"], 2);
         assert_eq!(json["dropped"], 4);
         assert_eq!(json["file"], "/tmp/x");

@@ -9,6 +9,7 @@ mod output;
 mod packet;
 mod pcap;
 mod pcapng;
+mod rotation;
 mod sink;
 mod text;
 
@@ -17,6 +18,7 @@ pub use self::{
     clock::{ClockNote, WallClock, monotonic_ns},
     output::{Format, Output, OutputError},
     packet::{Checksum, InterfaceInfo, LinkType, Packet, PacketBuilder, UnknownLinkType},
+    rotation::Rotation,
     sink::{Fate, SinkError},
     text::{Tap, TextOptions, TextPrinter, TimeFormat, time_of_day},
 };

@@ -1,10 +1,17 @@
 //! A capture's output: a format, and where it goes.
 
-use std::{fmt, io, net::IpAddr, os::fd::BorrowedFd, path::Path, str::FromStr};
+use std::{
+    fmt, io,
+    net::IpAddr,
+    os::fd::BorrowedFd,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use super::{
     Account, InterfaceInfo, LinkType, LossCause, Packet, pcap, pcapng,
     pcapng::{PcapNg, Statistics},
+    rotation::{Due, Rotation, Sequence},
     sink::{Fate, Sink, SinkError},
     text::{Tap, TextOptions, TextPrinter},
 };
@@ -54,6 +61,35 @@ pub enum OutputError {
     Sink(#[from] SinkError),
 }
 
+/// A capture that goes on in other files.
+struct Rotating {
+    sequence: Sequence,
+    format: Format,
+    /// Names of addresses that were told: the next file has them too.
+    names: Vec<(IpAddr, String)>,
+    /// Files so far.
+    files: u64,
+    /// When the one in use was started, nanoseconds since 1970; `None` for the first.
+    started_ns: Option<u64>,
+    /// What the statistics of the files before say, for each interface.
+    told: Vec<Told>,
+}
+
+/// Packets of an interface in one file, and those dropped before each of them.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    captured: u64,
+    dropped: u64,
+}
+
+impl OutputError {
+    /// Whether the reader's leaving is all that happened, which is no failure of ours.
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Sink(why) if why.is_closed_pipe())
+    }
+}
+
 enum Encoder {
     Pcapng(Box<PcapNg>),
     Pcap,
@@ -69,6 +105,9 @@ pub struct Output {
     failure: Option<LossCause>,
     /// Whether names of addresses are wanted.
     holds_names: bool,
+    /// Packets of each interface in the file in use.
+    here: Vec<Told>,
+    rotating: Option<Rotating>,
 }
 
 impl fmt::Debug for Output {
@@ -87,17 +126,31 @@ impl Output {
     /// It cannot be opened for writing.
     pub fn create(path: &Path, format: Format) -> Result<Self, OutputError> {
         let sink = Sink::open(path).map_err(|why| cannot_open(path, &why))?;
-        let encoder = match format {
-            Format::Pcapng => {
-                let os = nix::sys::utsname::uname().map_or_else(
-                    |_| "Linux".to_owned(),
-                    |name| format!("Linux {}", name.release().to_string_lossy()),
-                );
-                Encoder::Pcapng(Box::new(PcapNg::new(os).map_err(block)?))
-            }
-            Format::Pcap => Encoder::Pcap,
-        };
-        Ok(Self::new(encoder, sink))
+        Ok(Self::new(Encoder::of(format)?, sink))
+    }
+
+    /// Opens the first of several files.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened for writing.
+    pub fn rotating(
+        pattern: &Path,
+        format: Format,
+        rotation: &Rotation,
+        now_ns: u64,
+    ) -> Result<Self, OutputError> {
+        let sequence = Sequence::new(pattern, rotation, now_ns);
+        let mut output = Self::create(sequence.current(), format)?;
+        output.rotating = Some(Rotating {
+            sequence,
+            format,
+            names: Vec::new(),
+            files: 1,
+            started_ns: None,
+            told: Vec::new(),
+        });
+        Ok(output)
     }
 
     /// Text lines on stdout.
@@ -121,6 +174,8 @@ impl Output {
             interfaces: Vec::new(),
             comment: None,
             failure: None,
+            here: Vec::new(),
+            rotating: None,
         }
     }
 
@@ -130,21 +185,30 @@ impl Output {
     ///
     /// Its description does not fit into a block.
     pub fn interface(&mut self, info: &InterfaceInfo) -> Result<u32, OutputError> {
+        self.describe(info, self.interfaces.is_empty())?;
+        self.interfaces.push(info.clone());
+        self.here.push(Told::default());
+        if let Some(rotating) = &mut self.rotating {
+            rotating.told.push(Told::default());
+        }
+        Ok(self.interfaces.len() as u32 - 1)
+    }
+
+    fn describe(&mut self, info: &InterfaceInfo, is_first: bool) -> Result<(), OutputError> {
         match &mut self.encoder {
             Encoder::Pcapng(blocks) => {
                 blocks.interface(info).map_err(block)?;
                 let bytes = blocks.take();
                 self.sink.buffer().extend(bytes);
             }
-            Encoder::Pcap if self.interfaces.is_empty() => {
+            Encoder::Pcap if is_first => {
                 let bytes = pcap::header(info).map_err(block)?;
                 self.sink.buffer().extend(bytes);
             }
             Encoder::Pcap | Encoder::Text(..) => {}
         }
         self.sink.mark(None);
-        self.interfaces.push(info.clone());
-        Ok(self.interfaces.len() as u32 - 1)
+        Ok(())
     }
 
     /// Whether names of addresses are written.
@@ -162,6 +226,13 @@ impl Output {
         if names.is_empty() || !self.holds_names {
             return Ok(());
         }
+        if let Some(rotating) = &mut self.rotating {
+            rotating.names.extend_from_slice(names);
+        }
+        self.put_names(names)
+    }
+
+    fn put_names(&mut self, names: &[(IpAddr, String)]) -> Result<(), OutputError> {
         match &mut self.encoder {
             Encoder::Pcapng(blocks) => {
                 blocks.names(names).map_err(block)?;
@@ -202,6 +273,130 @@ impl Output {
             }
         }
         self.sink.mark(Some(hook));
+        if let Some(here) = self.here.get_mut(packet.interface as usize) {
+            here.captured += 1;
+            here.dropped += u64::from(packet.drops);
+        }
+    }
+
+    /// Whether a packet of this time goes into another file than the one in use.
+    #[must_use]
+    pub fn is_due(&self, time_ns: u64) -> bool {
+        self.due(time_ns).is_some()
+    }
+
+    fn due(&self, time_ns: u64) -> Option<Due> {
+        let rotating = self.rotating.as_ref()?;
+        rotating.sequence.due(self.sink.len(), time_ns)
+    }
+
+    /// Whether all files that were asked for are there, and the time of the last one is over.
+    #[must_use]
+    pub fn is_over(&self, now_ns: u64) -> bool {
+        let rotating = self.rotating.as_ref();
+        rotating.is_some_and(|rotating| rotating.sequence.is_over(now_ns))
+    }
+
+    /// How many files there are.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.rotating.as_ref().map_or(1, |rotating| rotating.files)
+    }
+
+    /// The file in use, where there are several.
+    #[must_use]
+    pub fn current_file(&self) -> Option<&Path> {
+        Some(self.rotating.as_ref()?.sequence.current())
+    }
+
+    /// Ends the file in use, which is complete then, and goes on in the next one. The one that has ended is
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// The file could not be written to its end, or the next one not be opened. Nothing more is written then.
+    pub fn rotate(
+        &mut self,
+        account: &mut Account,
+        stop: Option<BorrowedFd<'_>>,
+        start_ns: u64,
+        time_ns: u64,
+    ) -> Result<Option<PathBuf>, OutputError> {
+        let Some(due) = self.due(time_ns) else {
+            return Ok(None);
+        };
+        self.put_statistics(start_ns, time_ns)?;
+        self.flush(account, stop)?;
+        let Some(rotating) = &mut self.rotating else {
+            return Ok(None);
+        };
+        let ended = rotating.sequence.current().to_owned();
+        let next = rotating.sequence.advance(due, time_ns).to_owned();
+        match Sink::open(&next) {
+            Ok(sink) => self.sink = sink,
+            Err(why) => {
+                self.sink.give_up();
+                self.failure = Some(LossCause::WriteFailed);
+                return Err(cannot_open(&next, &why));
+            }
+        }
+        rotating.files += 1;
+        rotating.started_ns = Some(time_ns);
+        let names = std::mem::take(&mut rotating.names);
+        self.encoder = Encoder::of(rotating.format)?;
+        let interfaces = std::mem::take(&mut self.interfaces);
+        for (number, info) in interfaces.iter().enumerate() {
+            self.describe(info, number == 0)?;
+        }
+        self.interfaces = interfaces;
+        self.put_names(&names)?;
+        if let Some(rotating) = &mut self.rotating {
+            rotating.names = names;
+        }
+        Ok(Some(ended))
+    }
+
+    /// When the file in use was started, of a capture that was started at `start_ns`.
+    fn started_ns(&self, start_ns: u64) -> u64 {
+        let rotating = self.rotating.as_ref();
+        rotating
+            .and_then(|rotating| rotating.started_ns)
+            .unwrap_or(start_ns)
+    }
+
+    /// Statistics of a file that others follow, of what is in it: how many packets the filter saw is known at
+    /// the end alone.
+    fn put_statistics(&mut self, start_ns: u64, end_ns: u64) -> Result<(), OutputError> {
+        let start_ns = self.started_ns(start_ns);
+        let here = std::mem::take(&mut self.here);
+        for (interface, here) in here.iter().enumerate() {
+            if let Encoder::Pcapng(blocks) = &mut self.encoder {
+                let statistics = Statistics {
+                    start_ns,
+                    end_ns,
+                    seen: None,
+                    received: here.captured + here.dropped,
+                    dropped: here.dropped,
+                    captured: here.captured,
+                };
+                blocks
+                    .statistics(interface as u32, &statistics)
+                    .map_err(block)?;
+                let bytes = blocks.take();
+                self.sink.buffer().extend(bytes);
+                self.sink.mark(None);
+            }
+            if let Some(told) = self
+                .rotating
+                .as_mut()
+                .and_then(|all| all.told.get_mut(interface))
+            {
+                told.captured += here.captured;
+                told.dropped += here.dropped;
+            }
+        }
+        self.here = vec![Told::default(); here.len()];
+        Ok(())
     }
 
     /// Whether so much waits that it should be written now.
@@ -263,18 +458,26 @@ impl Output {
         start_ns: u64,
         end_ns: u64,
     ) -> Result<(), OutputError> {
+        let start_ns = self.started_ns(start_ns);
         let Encoder::Pcapng(blocks) = &mut self.encoder else {
             return Ok(());
         };
         for interface in 0..self.interfaces.len() as u32 {
             let totals = account.interface(interface);
+            let before = self.rotating.as_ref();
+            let before = before
+                .and_then(|all| all.told.get(interface as usize))
+                .copied();
+            // With files before this one, it is about the rest.
+            let before = before.unwrap_or_default();
+            let rest = |total: u64, told: u64| total.saturating_sub(told);
             let statistics = Statistics {
                 start_ns,
                 end_ns,
-                seen: totals.seen,
-                received: totals.received,
-                dropped: totals.dropped,
-                captured: totals.captured,
+                seen: (before.captured + before.dropped == 0).then_some(totals.seen),
+                received: rest(totals.received, before.captured + before.dropped),
+                dropped: rest(totals.dropped, before.dropped),
+                captured: rest(totals.captured, before.captured),
             };
             blocks.statistics(interface, &statistics).map_err(block)?;
         }
@@ -286,6 +489,21 @@ impl Output {
         self.sink.buffer().extend(bytes);
         self.sink.mark(None);
         Ok(self.flush(account, None)?)
+    }
+}
+
+impl Encoder {
+    fn of(format: Format) -> Result<Self, OutputError> {
+        Ok(match format {
+            Format::Pcapng => {
+                let os = nix::sys::utsname::uname().map_or_else(
+                    |_| "Linux".to_owned(),
+                    |name| format!("Linux {}", name.release().to_string_lossy()),
+                );
+                Self::Pcapng(Box::new(PcapNg::new(os).map_err(block)?))
+            }
+            Format::Pcap => Self::Pcap,
+        })
     }
 }
 

@@ -43,8 +43,8 @@ pub(super) struct Statistics {
     /// Start and end of the capture, nanoseconds since 1970.
     pub(super) start_ns: u64,
     pub(super) end_ns: u64,
-    /// Packets seen before the filter.
-    pub(super) seen: u64,
+    /// Packets seen before the filter, where that is known.
+    pub(super) seen: Option<u64>,
     /// Packets that passed it.
     pub(super) received: u64,
     /// Packets that the kernel dropped.
@@ -134,17 +134,20 @@ impl PcapNg {
         interface: u32,
         statistics: &Statistics,
     ) -> Result<(), String> {
+        let mut options = vec![
+            InterfaceStatisticsOption::IsbStartTime(Duration::from_nanos(statistics.start_ns)),
+            InterfaceStatisticsOption::IsbEndTime(Duration::from_nanos(statistics.end_ns)),
+        ];
+        options.extend(statistics.seen.map(InterfaceStatisticsOption::IsbIfRecv));
+        options.extend([
+            InterfaceStatisticsOption::IsbFilterAccept(statistics.received),
+            InterfaceStatisticsOption::IsbOsDrop(statistics.dropped),
+            InterfaceStatisticsOption::IsbUsrDeliv(statistics.captured),
+        ]);
         self.block(InterfaceStatisticsBlock {
             interface_id: interface,
             timestamp: Duration::from_nanos(statistics.end_ns),
-            options: vec![
-                InterfaceStatisticsOption::IsbStartTime(Duration::from_nanos(statistics.start_ns)),
-                InterfaceStatisticsOption::IsbEndTime(Duration::from_nanos(statistics.end_ns)),
-                InterfaceStatisticsOption::IsbIfRecv(statistics.seen),
-                InterfaceStatisticsOption::IsbFilterAccept(statistics.received),
-                InterfaceStatisticsOption::IsbOsDrop(statistics.dropped),
-                InterfaceStatisticsOption::IsbUsrDeliv(statistics.captured),
-            ],
+            options,
         })
     }
 

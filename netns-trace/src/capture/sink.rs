@@ -47,7 +47,7 @@ pub enum SinkError {
 }
 
 impl SinkError {
-    fn of(output: &str, source: io::Error) -> Self {
+    pub(super) fn of(output: &str, source: io::Error) -> Self {
         let output = output.to_owned();
         match source.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed,
@@ -158,6 +158,20 @@ impl Sink {
             end: self.buffer.len(),
             owner,
         });
+    }
+
+    /// Bytes of the file with what waits to be written.
+    pub(super) fn len(&self) -> u64 {
+        let written = match self.kind {
+            Kind::File(len) => len,
+            Kind::Pipe | Kind::Other => 0,
+        };
+        written + self.buffer.len() as u64
+    }
+
+    /// Writes nothing more: what is taken now is lost.
+    pub(super) fn give_up(&mut self) {
+        self.broken = true;
     }
 
     pub(super) fn buffered(&self) -> usize {

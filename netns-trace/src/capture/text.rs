@@ -220,18 +220,23 @@ fn difference(time_ns: u64, before: u64) -> String {
     }
 }
 
+/// A time in this machine's zone.
+pub(super) fn local_time(time_ns: u64) -> libc::tm {
+    let seconds = (time_ns / 1_000_000_000) as libc::time_t;
+    // SAFETY: all-zero bytes are a valid `tm`; both pointers are to live values.
+    unsafe {
+        let mut local: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&raw const seconds, &raw mut local);
+        local
+    }
+}
+
 /// A time on the wall clock of this machine's zone.
 struct Local(libc::tm);
 
 impl Local {
     fn at(time_ns: u64) -> Self {
-        let seconds = (time_ns / 1_000_000_000) as libc::time_t;
-        // SAFETY: all-zero bytes are a valid `tm`; both pointers are to live values.
-        Self(unsafe {
-            let mut local: libc::tm = std::mem::zeroed();
-            libc::localtime_r(&raw const seconds, &raw mut local);
-            local
-        })
+        Self(local_time(time_ns))
     }
 
     fn time(&self) -> String {

@@ -10,6 +10,7 @@ use super::{
     filter::{FilterArgs, Targets},
     logger,
     out::print,
+    rotation::RotationArgs,
     text::TextArgs,
     units,
 };
@@ -41,6 +42,8 @@ pub(super) struct CaptureArgs {
     /// Write packets to FILE (- for stdout) rather than print them
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     write: Option<PathBuf>,
+    #[command(flatten)]
+    rotation: RotationArgs,
     /// End after N packets
     #[arg(short = 'c', long = "count", value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..))]
@@ -164,6 +167,7 @@ impl CaptureArgs {
     pub(super) fn run(self) -> Result<()> {
         logger::init(self.said());
         let prints_filter = self.print_filter;
+        self.rotation.check(self.write.as_deref())?;
         let config = self.configure();
         if prints_filter {
             return Ok(print(&session::filter_code(&config)?)?);
@@ -207,6 +211,7 @@ impl CaptureArgs {
             interface: self.interface,
             output,
             format: self.format.unwrap_or(by_name),
+            rotation: self.rotation.rotation(),
             count: self.count,
             duration: self.duration,
             snaplen: if self.snaplen == 0 {

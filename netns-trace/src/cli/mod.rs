@@ -16,6 +16,7 @@ mod out;
 mod overhead;
 mod read;
 mod refusal;
+mod rotation;
 mod text;
 mod units;
 mod watch;

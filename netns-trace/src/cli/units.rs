@@ -27,6 +27,23 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is not a size such as 512K, 16M or 1G"))
 }
 
+/// The size of a file, as tcpdump takes it: in millions of bytes where no unit is given.
+///
+/// # Errors
+///
+/// Says what is wrong with the text.
+pub(super) fn file_size(text: &str) -> Result<u64, String> {
+    let size = match text.parse::<u64>() {
+        Ok(millions) => millions.checked_mul(1_000_000),
+        Err(_) => bytes(text).ok(),
+    };
+    size.filter(|size| *size > 0).ok_or_else(|| {
+        format!(
+            "{text:?} is no size of a file: a number of millions of bytes, or one with K, M or G"
+        )
+    })
+}
+
 /// Smallest and largest ring: a page, and what fits the 32 bits of a map's size.
 const RING: std::ops::RangeInclusive<u64> = 4 << 10..=2 << 30;
 
@@ -104,6 +121,24 @@ mod tests {
             "18446744073709551615K",
         ] {
             assert!(bytes(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_of_files() {
+        assert_eq!(file_size("1"), Ok(1_000_000));
+        assert_eq!(file_size("64K"), Ok(64 << 10));
+        assert_eq!(file_size("2GiB"), Ok(2 << 30));
+        for bad in [
+            "",
+            "0",
+            "0K",
+            "-1",
+            "1T",
+            "99999999999999999999",
+            "9999999999999999",
+        ] {
+            assert!(file_size(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use crate::{
-    capture::{Format, TextOptions},
+    capture::{Format, Rotation, TextOptions},
     filter::Filter,
     probe::{AttachMethod, Hook},
     target::TargetSpec,
@@ -21,6 +21,8 @@ pub struct CaptureConfig {
     pub output: OutputTo,
     /// The file's format.
     pub format: Format,
+    /// How the packets are spread over files.
+    pub rotation: Rotation,
     /// Packets after which the capture ends.
     pub count: Option<u64>,
     /// Time after which it ends.

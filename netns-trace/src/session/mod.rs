@@ -5,6 +5,7 @@
 
 mod aside;
 mod candidate;
+mod completed;
 mod config;
 mod early;
 mod echo;

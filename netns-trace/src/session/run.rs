@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
     task::Poll,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -26,7 +26,7 @@ use super::{
     targets::{check_link_types, check_peers, check_wishes, find_targets, plan_for},
 };
 use crate::{
-    capture::{Account, Output, SinkError},
+    capture::{Account, Output},
     filter::translate,
     latency::{self, table},
     probe::{check_kernel, check_privileges, measure_cost, sweep},
@@ -137,7 +137,6 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
     let mut capture = Capture {
         config,
         signals,
-        start_ns: taken.now_ns()?,
         taken,
         generations,
         follower,
@@ -152,6 +151,13 @@ fn open_output(config: &CaptureConfig) -> Result<Output> {
     Ok(match &config.output {
         OutputTo::Text(options) => Output::text(options, config.names)?,
         OutputTo::Stdout => Output::create(Path::new("-"), config.format)?,
+        OutputTo::File(path) if config.rotation.is_some() => {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            Output::rotating(path, config.format, &config.rotation, now_ns)?
+        }
         OutputTo::File(path) => Output::create(path, config.format)?,
     })
 }
@@ -179,7 +185,6 @@ async fn any_ready(generations: &[Generation]) -> Result<()> {
 struct Capture<'a> {
     config: &'a CaptureConfig,
     signals: &'a Signals,
-    start_ns: u64,
     taken: Taken<'a>,
     generations: Vec<Generation>,
     follower: Option<Follower>,
@@ -223,6 +228,7 @@ impl Capture<'_> {
                 }
             }
             self.taken.follow_clock(now)?;
+            self.taken.look_at_files()?;
             if now - looked >= LOOK_AFTER {
                 looked = now;
                 self.look_after()?;
@@ -321,14 +327,22 @@ impl Capture<'_> {
         let taken = &mut self.taken;
         let finished = taken
             .output
-            .finish(&mut taken.account, self.start_ns, end_ns);
+            .finish(&mut taken.account, taken.start_ns, end_ns);
         self.print_summary()?;
+        if let Some(last) = self.taken.output.current_file()
+            && finished.is_ok()
+            && self.taken.failure.is_none()
+        {
+            let last = last.to_owned();
+            self.taken.completed.add(last);
+        }
+        self.taken.completed.finish();
         let account = self.taken.account;
         if let Err(why) = account.check() {
             eprintln!("netns-trace: {why}: please report this");
         }
         match self.taken.failure {
-            Some(why) if !SinkError::is_closed_pipe(&why) => return Err(why.into()),
+            Some(why) if !why.is_closed_pipe() => return Err(why.into()),
             Some(_) => {}
             None => finished?,
         }
@@ -367,7 +381,7 @@ impl Capture<'_> {
             }
             SummaryFormat::Json => {
                 let file = match &self.config.output {
-                    OutputTo::File(path) => Some(path.as_path()),
+                    OutputTo::File(path) => Some((path.as_path(), self.taken.output.files())),
                     OutputTo::Text(_) | OutputTo::Stdout => None,
                 };
                 let mut summary = account.json(file);

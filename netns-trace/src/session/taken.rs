@@ -8,11 +8,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use netns_trace_ebpf::{RecordHeader, record};
 
-use super::{CaptureConfig, hold::Verdict, names::Names, plan::Plan, signals::Signals};
+use super::{
+    CaptureConfig, completed::Completed, hold::Verdict, names::Names, plan::Plan, signals::Signals,
+};
 use crate::{
     capture::{
-        Account, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output, PacketBuilder,
-        SinkError, WallClock, monotonic_ns,
+        Account, HookLabel, HookTotals, InterfaceInfo, LinkType, LossCause, Output, OutputError,
+        PacketBuilder, WallClock, monotonic_ns,
     },
     filter::Filter,
     probe::{Hook, ProbeMaps},
@@ -82,7 +84,13 @@ pub(super) struct Taken<'a> {
     pub(super) account: Account,
     pub(super) output: Output,
     /// The first failure to write.
-    pub(super) failure: Option<SinkError>,
+    pub(super) failure: Option<OutputError>,
+    /// What is run on files that are complete.
+    pub(super) completed: Completed,
+    /// All files that were asked for are there.
+    has_all_files: bool,
+    /// When the capture was started, nanoseconds since 1970.
+    pub(super) start_ns: u64,
     signals: &'a Signals,
     clock: WallClock,
     sampled: Instant,
@@ -106,12 +114,17 @@ impl<'a> Taken<'a> {
         signals: &'a Signals,
         output: Output,
     ) -> Result<Self> {
+        let clock = WallClock::new().context("cannot read the clock")?;
+        let start_ns = clock.time_ns(monotonic_ns().context("cannot read the clock")?);
         Ok(Self {
             account: Account::new(),
             output,
             failure: None,
+            completed: Completed::new(config.rotation.command.clone()),
+            has_all_files: false,
+            start_ns,
             signals,
-            clock: WallClock::new().context("cannot read the clock")?,
+            clock,
             sampled: Instant::now(),
             builder: PacketBuilder::default(),
             snaplen: config.snaplen,
@@ -194,7 +207,35 @@ impl<'a> Taken<'a> {
 
     /// Whether all packets that were asked for are there.
     pub(super) fn is_complete(&self) -> bool {
-        self.limit.is_some_and(|limit| self.accepted >= limit)
+        self.has_all_files || self.limit.is_some_and(|limit| self.accepted >= limit)
+    }
+
+    /// Notes whether the time of the last file is over.
+    pub(super) fn look_at_files(&mut self) -> Result<()> {
+        let now_ns = self.now_ns()?;
+        self.has_all_files |= self.output.is_over(now_ns);
+        self.completed.look_after();
+        Ok(())
+    }
+
+    /// Goes on in the next file, where a packet of this time is to go there.
+    fn rotate(&mut self, time_ns: u64) {
+        if self.output.is_over(time_ns) {
+            self.has_all_files = true;
+            return;
+        }
+        let stop = Some(self.signals.as_fd());
+        match self
+            .output
+            .rotate(&mut self.account, stop, self.start_ns, time_ns)
+        {
+            Ok(ended) => {
+                if let Some(file) = ended {
+                    self.completed.add(file);
+                }
+            }
+            Err(why) => self.failure = Some(why),
+        }
     }
 
     /// Whether there is no use in reading on.
@@ -217,6 +258,12 @@ impl<'a> Taken<'a> {
         let Some(hook) = tap.account_of(header.flags) else {
             return;
         };
+        if verdict == Verdict::Wanted && !self.is_complete() {
+            let time = self.clock.time_ns(header.time_ns);
+            if self.output.is_due(time) {
+                self.rotate(time);
+            }
+        }
         match verdict {
             Verdict::Foreign => self.account.foreign(hook),
             Verdict::Undecided => self.account.lost(hook, LossCause::Undecided),
@@ -244,7 +291,7 @@ impl<'a> Taken<'a> {
     pub(super) fn flush(&mut self) {
         let stop = Some(self.signals.as_fd());
         if let Err(why) = self.output.flush(&mut self.account, stop) {
-            self.failure = Some(why);
+            self.failure = Some(why.into());
         }
     }
 
