@@ -286,7 +286,7 @@ impl Output {
     }
 
     fn due(&self, time_ns: u64) -> Option<Due> {
-        let rotating = self.rotating.as_ref()?;
+        let rotating = self.rotating.as_ref().filter(|_| !self.sink.is_broken())?;
         rotating.sequence.due(self.sink.len(), time_ns)
     }
 
