@@ -117,6 +117,9 @@ pub(super) struct CaptureArgs {
     /// Flush each line of text (the same as -U)
     #[arg(short = 'l', hide = true)]
     line_buffered: bool,
+    /// Become USER once all is attached; FILE is made with USER's rights
+    #[arg(short = 'Z', long = "relinquish-privileges", value_name = "USER")]
+    user: Option<String>,
     /// How programs are attached
     #[arg(
         long,
@@ -227,6 +230,7 @@ impl CaptureArgs {
             ring_bytes: self.buffer.or(self.buffer_kib).unwrap_or(DEFAULT_RING),
             unbuffered: self.unbuffered || self.line_buffered,
             attach: self.attach,
+            user: self.user,
             names: self.text.names,
             verbose,
             summary: self.summary,

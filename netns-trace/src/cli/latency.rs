@@ -146,6 +146,7 @@ impl LatencyArgs {
             idle_gap: self.idle_gap.unwrap_or(IDLE_GAP),
             max_segments: self.max_segments.unwrap_or_else(session::max_segments),
             attach: self.attach,
+            writes_files: self.html.is_some() || self.svg.is_some() || self.hgrm.is_some(),
             verbose: self.verbose > 0,
         }
     }

@@ -7,13 +7,17 @@ use nix::sys::{
     utsname::uname,
 };
 
-use super::ProbeError;
+use super::{AttachMethod, ProbeError};
 use crate::privilege::{self, Capability};
 
 /// The BPF ring buffer's first release: <https://github.com/torvalds/linux/commit/457f44363a88>
 const OLDEST: (u32, u32) = (5, 8);
 /// TCX's first release: <https://github.com/torvalds/linux/commit/e420bed02507>
 const TCX: (u32, u32) = (6, 6);
+
+/// The first release where maps may be used by whoever has them, whatever `kernel.unprivileged_bpf_disabled` says:
+/// <https://github.com/torvalds/linux/commit/c8644cd0efe7>
+const FREE_MAPS: (u32, u32) = (5, 19);
 
 /// What loading and attaching need.
 const NEEDED: [Capability; 4] = [
@@ -85,6 +89,25 @@ pub fn check_privileges() -> Result<(), ProbeError> {
             source,
         }),
     }
+}
+
+/// What is needed still once all is attached: to use the maps, and to take off what does not go by itself.
+#[must_use]
+pub fn needed_later(attach: AttachMethod) -> Vec<Capability> {
+    let mut needed = Vec::new();
+    if release().is_ok_and(|release| version(&release) < FREE_MAPS) {
+        needed.push(Capability::Bpf);
+    }
+    if attach.resolve() == AttachMethod::Clsact {
+        // Filters are taken off in their namespaces, and the list of them in /run is removed.
+        needed.extend([
+            Capability::NetAdmin,
+            Capability::SysAdmin,
+            Capability::SysPtrace,
+            Capability::DacOverride,
+        ]);
+    }
+    needed
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be lifted, making the maps

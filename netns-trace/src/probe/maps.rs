@@ -14,6 +14,7 @@ use aya_log::EbpfLogger;
 use netns_trace_ebpf::{BUCKETS, Histogram, HookCounters, Pair, TapConfig, hook_index};
 
 use super::{Hook, ProbeError, error};
+use crate::privilege::raised;
 
 /// Maps of the object that exist once for all its loads.
 pub(super) const SHARED: [&str; 10] = [
@@ -122,10 +123,8 @@ impl ProbeMaps {
     ///
     /// The map cannot be read.
     pub fn counters(&self, tap: u32, hook: Hook) -> Result<HookCounters, ProbeError> {
-        let per_cpu = self
-            .counters
-            .get(&hook_index(tap, hook.index()), 0)
-            .map_err(error::map)?;
+        let index = hook_index(tap, hook.index());
+        let per_cpu = raised(|| self.counters.get(&index, 0)).map_err(error::map)?;
         let sum = |word: usize| per_cpu.iter().map(|words| words[word]).sum();
         Ok(HookCounters {
             seen: sum(0),
@@ -150,7 +149,7 @@ impl ProbeMaps {
     ///
     /// The map cannot be read.
     pub fn histogram(&self, segment: u32) -> Result<[GroupSum; 2], ProbeError> {
-        let per_cpu = self.histograms.get(&segment, 0).map_err(error::map)?;
+        let per_cpu = raised(|| self.histograms.get(&segment, 0)).map_err(error::map)?;
         Ok([0, 1].map(|group| {
             let mut sum = GroupSum {
                 sum_ns: 0,
@@ -177,8 +176,11 @@ impl ProbeMaps {
     ///
     /// The map cannot be written.
     pub fn end(&mut self) -> Result<(), ProbeError> {
-        let recorded = self.control.get(&0, 0).map_err(error::map)?[1];
-        self.control.set(0, [1, recorded], 0).map_err(error::map)
+        raised(|| {
+            let recorded = self.control.get(&0, 0)?[1];
+            self.control.set(0, [1, recorded], 0)
+        })
+        .map_err(error::map)
     }
 }
 

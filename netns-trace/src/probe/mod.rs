@@ -31,7 +31,7 @@ pub use self::{
     clsact::{Clsact, leftovers, sweep},
     cost::measure_cost,
     error::ProbeError,
-    kernel::{check_kernel, check_privileges, possible_cpus},
+    kernel::{check_kernel, check_privileges, needed_later, possible_cpus},
     maps::{GroupSum, KernelLog, ProbeMaps, Ring},
     programs::{Listed, Program, describe, programs_here},
     verdict::Verdict,

@@ -45,6 +45,8 @@ pub struct CaptureConfig {
     pub unbuffered: bool,
     /// How programs are attached.
     pub attach: AttachMethod,
+    /// Whom to become once all is attached.
+    pub user: Option<String>,
     /// Whether text has the names of addresses beside them.
     pub names: bool,
     /// Whether the kernel side's diagnostics are wanted.
@@ -87,6 +89,8 @@ pub struct LatencyConfig {
     pub attach: AttachMethod,
     /// Whether the kernel side's diagnostics are wanted.
     pub verbose: bool,
+    /// Whether files are written at the end.
+    pub writes_files: bool,
 }
 
 /// Where packets go.

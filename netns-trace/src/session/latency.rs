@@ -15,6 +15,7 @@ use super::{
     config::Direction,
     meter::Meter,
     plan::{self, Plan, Wishes},
+    rights,
     signals::{Signals, Wish},
     taps::Taps,
     targets::{are_all, find_paths, find_targets},
@@ -95,6 +96,17 @@ impl Measurement {
                 .collect(),
             missing: plan.missing,
         })
+    }
+
+    /// Attaches, then gives up what is not needed any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Measurement::start`], and the rights that stay.
+    pub(super) fn start_and_give_up(config: &LatencyConfig) -> Result<Self> {
+        let run = Self::start(config)?;
+        rights::give_up_after_attaching(config.attach, config.writes_files, None)?;
+        Ok(run)
     }
 
     /// `eth0@web` and so on: where it measures.
@@ -189,7 +201,7 @@ pub fn latency(
     mut tell: impl FnMut(Told<'_>) -> Result<()>,
 ) -> Result<Report> {
     let signals = Signals::new()?;
-    let mut run = Measurement::start(config)?;
+    let mut run = Measurement::start_and_give_up(config)?;
     tell(Told::Started {
         taps: run.taps().to_vec(),
         missing: run.missing(),

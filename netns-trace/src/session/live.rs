@@ -48,7 +48,7 @@ pub fn live(
     }
     Screen::check()?;
     let signals = Signals::new()?;
-    let mut run = Measurement::start(config)?;
+    let mut run = Measurement::start_and_give_up(config)?;
     tell(Told::Started {
         taps: run.taps().to_vec(),
         missing: run.missing(),

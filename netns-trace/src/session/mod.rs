@@ -21,6 +21,7 @@ mod names;
 mod overhead;
 mod plan;
 mod read;
+mod rights;
 mod run;
 mod screen;
 mod taken;

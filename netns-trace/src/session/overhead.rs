@@ -206,6 +206,7 @@ fn split(
         idle_gap: IDLE_GAP,
         max_segments: max_segments(),
         attach: config.attach,
+        writes_files: false,
         verbose: config.verbose,
     })?;
     for socket in ways.iter_mut().flatten() {

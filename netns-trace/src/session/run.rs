@@ -7,6 +7,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
     task::Poll,
+    thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,6 +22,7 @@ use super::{
     follow::{Arrival, Follower},
     generation::{Attached, Generation, readable},
     plan::link_types,
+    rights,
     signals::{Signals, Wish},
     taken::Taken,
     targets::{check_link_types, check_peers, check_wishes, find_targets, plan_for},
@@ -29,6 +31,7 @@ use crate::{
     capture::{Account, Output},
     filter::translate,
     latency::{self, table},
+    privilege::User,
     probe::{check_kernel, check_privileges, measure_cost, sweep},
 };
 
@@ -57,6 +60,7 @@ pub struct Report {
 /// printed in the latter case too.
 pub fn capture(config: &CaptureConfig) -> Result<Report> {
     check_wishes(config)?;
+    let user = config.user.as_deref().map(User::find).transpose()?;
     check_kernel()?;
     check_privileges()?;
     let signals = Signals::new()?;
@@ -69,7 +73,7 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
         .enable_time()
         .build()
         .context("cannot start the event loop")?
-        .block_on(run(config, &signals))
+        .block_on(run(config, &signals, user.as_ref()))
 }
 
 /// The code of the filter for the targets' link types, classic BPF and eBPF, as text.
@@ -96,7 +100,7 @@ pub fn filter_code(config: &CaptureConfig) -> Result<String> {
     Ok(text)
 }
 
-async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
+async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> Result<Report> {
     let targets = find_targets(&config.targets, config.follow)?;
     if !config.follow {
         check_peers(config, targets.len())?;
@@ -109,7 +113,12 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
         Some(plan) => check_link_types(config, &BTreeSet::new(), plan)?,
         None => BTreeSet::new(),
     };
-    let mut taken = Taken::new(config, signals, open_output(config)?)?;
+    let output = match user {
+        // The file is theirs, and made with their rights alone.
+        Some(user) => user.run(|| open_output(config))??,
+        None => open_output(config)?,
+    };
+    let mut taken = Taken::new(config, signals, output)?;
     let written = plan.as_ref().map(|plan| taken.admit(plan));
     let written = written.transpose()?;
     // The file's head goes out first: what takes no byte is refused before anything is attached.
@@ -134,9 +143,19 @@ async fn run(config: &CaptureConfig, signals: &Signals) -> Result<Report> {
         let names: Vec<String> = config.targets.iter().map(ToString::to_string).collect();
         eprintln!("netns-trace: waiting for {}", names.join(", "));
     }
+    // Beside the reading of the ring, which must not wait; and while there are the rights to.
+    let cost = if config.latency_taps.is_empty() {
+        None
+    } else {
+        let thread = thread::Builder::new().name("cost".to_owned());
+        Some(thread.spawn(measure_cost).context("cannot start a thread")?)
+    };
+    let opens_files = config.rotation.is_some() && user.is_none();
+    rights::give_up_after_attaching(config.attach, opens_files, user)?;
     let mut capture = Capture {
         config,
         signals,
+        cost,
         taken,
         generations,
         follower,
@@ -185,6 +204,8 @@ async fn any_ready(generations: &[Generation]) -> Result<()> {
 struct Capture<'a> {
     config: &'a CaptureConfig,
     signals: &'a Signals,
+    /// Measures what a tap costs each packet.
+    cost: Option<JoinHandle<Option<f64>>>,
     taken: Taken<'a>,
     generations: Vec<Generation>,
     follower: Option<Follower>,
@@ -370,7 +391,8 @@ impl Capture<'_> {
         let account = &self.taken.account;
         let mut times = self.times.take();
         if let Some(report) = &mut times {
-            report.probe_cost_ns = measure_cost();
+            let measured = self.cost.take().map(JoinHandle::join);
+            report.probe_cost_ns = measured.and_then(Result::ok).flatten();
         }
         match self.config.summary {
             SummaryFormat::Text => {

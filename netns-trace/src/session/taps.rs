@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 
 use super::plan::PlannedTap;
 use crate::{
+    privilege::raised,
     probe::{AttachMethod, AttachedTap, Clsact, Hook, LoadedTap, Probe, TapSite},
     topology::Site,
 };
@@ -159,6 +160,10 @@ impl Taps {
 
     /// The numbers of taps whose interface is gone; they are not asked again.
     pub(super) fn take_gone(&mut self) -> Vec<u32> {
+        raised(|| self.take_gone_ones())
+    }
+
+    fn take_gone_ones(&mut self) -> Vec<u32> {
         let (gone, live) = std::mem::take(&mut self.live)
             .into_iter()
             .partition(|live| live.tap.is_gone(&self.clsact));
@@ -202,10 +207,12 @@ impl Taps {
                 }
             }
         }
-        for live in std::mem::take(&mut self.live) {
-            self.detach(live.tap);
-        }
-        self.clsact.close();
+        raised(|| {
+            for live in std::mem::take(&mut self.live) {
+                self.detach(live.tap);
+            }
+            self.clsact.close();
+        });
     }
 }
 

@@ -1,7 +1,16 @@
 //! What this process may do, as the kernel says it: the capabilities in force, asked for before
-//! anything is made, so that a refusal names the one that is missing and leaves nothing behind.
+//! anything is made, so that a refusal names the one that is missing and leaves nothing behind. And
+//! giving them up, once what needs them is done.
+
+mod give_up;
+mod user;
 
 use std::{fmt, fs, io, os::unix::fs::MetadataExt as _};
+
+pub use self::{
+    give_up::{GiveUpError, Kept, give_up, raised},
+    user::{User, UserError},
+};
 
 /// A right that some of our work needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +19,8 @@ pub enum Capability {
     Bpf,
     /// Programs that read kernel memory, and the verifier's leave to do so.
     Perfmon,
+    /// Files of other users.
+    DacOverride,
     /// Interfaces, addresses and classifiers.
     NetAdmin,
     /// Packets as they are on the wire, ICMP among them.
@@ -24,6 +35,7 @@ impl Capability {
     /// Its number, <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/capability.h>.
     const fn number(self) -> u32 {
         match self {
+            Self::DacOverride => 1,
             Self::NetAdmin => 12,
             Self::NetRaw => 13,
             Self::SysPtrace => 19,
@@ -40,6 +52,7 @@ impl fmt::Display for Capability {
         f.pad(match self {
             Self::Bpf => "CAP_BPF",
             Self::Perfmon => "CAP_PERFMON",
+            Self::DacOverride => "CAP_DAC_OVERRIDE",
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::NetRaw => "CAP_NET_RAW",
             Self::SysAdmin => "CAP_SYS_ADMIN",

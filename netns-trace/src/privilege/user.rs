@@ -1,0 +1,114 @@
+//! Another user than the one who started us.
+
+use std::{io, panic, thread};
+
+use nix::unistd::{Gid, Uid, getgrouplist};
+
+/// Whom to become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    name: String,
+    uid: Uid,
+    gid: Gid,
+    groups: Vec<Gid>,
+}
+
+/// Why that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UserError {
+    /// There is none of that name.
+    #[error("there is no user {0:?} on this machine (-Z takes a name that `getent passwd` lists)")]
+    Unknown(String),
+    /// Only root may.
+    #[error("only root can become another user: leave -Z {0:?} out, or run as root")]
+    NotRoot(String),
+    /// The kernel, or what knows the users, fails.
+    #[error("cannot become user {name:?}: {source}")]
+    Failed {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl User {
+    /// The user of a name, as far as it can be become.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or we are not root.
+    pub fn find(name: &str) -> Result<Self, UserError> {
+        let failed = |errno: nix::errno::Errno| UserError::Failed {
+            name: name.to_owned(),
+            source: errno.into(),
+        };
+        let found = nix::unistd::User::from_name(name).map_err(failed)?;
+        let found = found.ok_or_else(|| UserError::Unknown(name.to_owned()))?;
+        let own = Uid::effective();
+        if !own.is_root() && own != found.uid {
+            return Err(UserError::NotRoot(name.to_owned()));
+        }
+        let groups = std::ffi::CString::new(name)
+            .map_err(|_| UserError::Unknown(name.to_owned()))
+            .and_then(|name| getgrouplist(&name, found.gid).map_err(failed))?;
+        Ok(Self {
+            name: found.name,
+            uid: found.uid,
+            gid: found.gid,
+            groups,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Does some work with the rights of this user, as to files and all else, on a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses; then the work is not done.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, UserError> {
+        thread::scope(|scope| {
+            let thread = thread::Builder::new()
+                .name("user".to_owned())
+                .spawn_scoped(scope, || self.become_it().map(|()| work()));
+            let failed = |source| UserError::Failed {
+                name: self.name.clone(),
+                source,
+            };
+            match thread.map_err(failed)?.join() {
+                Ok(done) => done.map_err(failed),
+                Err(cause) => panic::resume_unwind(cause),
+            }
+        })
+    }
+
+    /// Makes the calling thread this user's. The C library's functions would do it to all threads, and those that
+    /// still need their rights would lose them.
+    pub(super) fn become_it(&self) -> io::Result<()> {
+        if Uid::effective() == self.uid && !self.uid.is_root() {
+            return Ok(());
+        }
+        let groups: Vec<libc::gid_t> = self.groups.iter().map(|group| group.as_raw()).collect();
+        let (uid, gid) = (self.uid.as_raw(), self.gid.as_raw());
+        let checked = |result: libc::c_long| match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        };
+        // SAFETY: the calls take numbers, and a list of the length that is told, which lives over the call.
+        unsafe {
+            checked(libc::syscall(
+                libc::SYS_setgroups,
+                groups.len(),
+                groups.as_ptr(),
+            ))?;
+            checked(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+            checked(libc::syscall(libc::SYS_setresuid, uid, uid, uid))
+        }
+    }
+}

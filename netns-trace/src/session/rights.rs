@@ -1,0 +1,33 @@
+//! What a run may still do once everything is attached.
+
+use crate::{
+    privilege::{Capability, GiveUpError, Kept, User, give_up},
+    probe::{AttachMethod, needed_later},
+};
+
+/// Gives up what is needed to attach, and becomes another user where that is asked for. What `--follow` and names
+/// of addresses need stays with threads that run already.
+///
+/// # Errors
+///
+/// The kernel refuses.
+pub(super) fn give_up_after_attaching(
+    attach: AttachMethod,
+    opens_files: bool,
+    user: Option<&User>,
+) -> Result<(), GiveUpError> {
+    let kept = Kept {
+        always: if opens_files {
+            vec![Capability::DacOverride]
+        } else {
+            Vec::new()
+        },
+        at_times: needed_later(attach),
+    };
+    give_up(&kept, user)?;
+    match user {
+        Some(user) => log::info!("goes on as user {}, with {kept}", user.name()),
+        None => log::info!("goes on with {kept}"),
+    }
+    Ok(())
+}
