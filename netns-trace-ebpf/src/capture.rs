@@ -4,13 +4,15 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::__sk_buff,
     helpers::generated::{
-        bpf_get_smp_processor_id, bpf_probe_read_kernel, bpf_ringbuf_output, bpf_skb_load_bytes,
+        bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_ringbuf_output,
+        bpf_skb_load_bytes,
     },
     programs::TcContext,
 };
 use aya_log_ebpf::warn;
 use netns_trace_ebpf::{
-    Control, EGRESS, HEADER_LEN, HookCounters, MAX_SNAPLEN, RecordHeader, feature, record,
+    Control, EGRESS, HEADER_LEN, HookCounters, LONG_HEADER_LEN, MAX_SNAPLEN, RecordHeader, feature,
+    record,
 };
 
 use crate::{
@@ -56,6 +58,13 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
     *header = packet.header(counters);
     // SAFETY: the context is the kernel's, valid for the whole run.
     describe(header, unsafe { &*ctx.skb.skb }, packet.skb);
+    let mut header_len = HEADER_LEN;
+    if has(hook, feature::SOCKET) {
+        header_len = LONG_HEADER_LEN;
+        header.flags |= record::SOCKET;
+        // SAFETY: the context is the kernel's; the helper gives the socket a number, if it has none.
+        header.socket = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    }
     let captured = clamp(min(header.len, tap!(snaplen)));
     header.captured = captured as u32;
     // SAFETY: `scratch` has room for a header and `MAX_SNAPLEN` bytes, and `captured` is at most
@@ -64,7 +73,7 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
         bpf_skb_load_bytes(
             ctx.as_ptr(),
             0,
-            scratch.cast::<u8>().add(HEADER_LEN).cast(),
+            scratch.cast::<u8>().add(header_len).cast(),
             captured as u32,
         )
     };
@@ -83,7 +92,7 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
         bpf_ringbuf_output(
             (&raw const RECORDS).cast_mut().cast(),
             scratch.cast(),
-            HEADER_LEN as u64 + clamp(captured),
+            header_len as u64 + clamp(captured),
             0,
         )
     };

@@ -1,4 +1,5 @@
-//! The kernel side: two classifiers, one for each hook of an interface.
+//! The kernel side: two classifiers, one for each hook of an interface, and a program that notes who
+//! makes a socket.
 //!
 //! Entry points only; `packet` and what it calls hold the work. Observing changes nothing: every
 //! way out returns [`TCX_NEXT`], so that the programs behind ours run as if we were not there.
@@ -7,7 +8,10 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    macros::{cgroup_sock, classifier},
+    programs::{SockContext, TcContext},
+};
 use netns_trace_ebpf::{EGRESS, INGRESS};
 
 mod capture;
@@ -15,6 +19,7 @@ mod filter;
 mod latency;
 mod maps;
 mod packet;
+mod socket;
 mod stamp;
 
 /// Goes on with the next program of the hook: `TCX_NEXT` (6.6) and `TC_ACT_UNSPEC` alike.
@@ -40,6 +45,13 @@ fn netns_trace_out(ctx: TcContext) -> i32 {
 #[classifier]
 fn netns_trace_verdict(ctx: TcContext) -> i32 {
     i32::from(filter::passes(&ctx, INGRESS))
+}
+
+/// A socket that is made: 1 lets it be.
+#[cgroup_sock(sock_create)]
+fn netns_trace_socket(ctx: SockContext) -> i32 {
+    socket::note(&ctx);
+    1
 }
 
 /// A panic that could be reached would be an endless loop, which the verifier refuses.

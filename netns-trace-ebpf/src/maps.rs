@@ -4,10 +4,10 @@ use core::ptr;
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use netns_trace_ebpf::{
-    Control, Histogram, HookCounters, Pair, SCRATCH_LEN, STAMP_SLOTS, Stamp, TapConfig,
+    Control, Histogram, HookCounters, Pair, SCRATCH_LEN, STAMP_SLOTS, SocketMaker, Stamp, TapConfig,
 };
 
 /// The records of all taps. User space sets its size.
@@ -48,6 +48,10 @@ pub(crate) static LAST_SEEN: Array<u64> = Array::with_max_entries(1, 0);
 /// One entry: the last packet id that each CPU gave.
 #[map]
 pub(crate) static PACKET_IDS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Who made a socket, by its cookie. User space sets its size: one entry where nobody asks.
+#[map]
+pub(crate) static SOCKETS: LruHashMap<u64, SocketMaker> = LruHashMap::with_max_entries(1, 0);
 
 /// This tap's configuration, in a frozen map: the verifier knows the values.
 #[unsafe(no_mangle)]

@@ -22,6 +22,8 @@ pub mod place;
 mod plain_file;
 pub mod privilege;
 pub mod probe;
+pub mod process;
+mod recent;
 pub mod session;
 pub mod signals;
 pub mod target;

@@ -1,7 +1,10 @@
 //! The committed object loads on this kernel, specialised in every way that a capture asks for,
 //! and its programs let every packet go on.
 
-use std::{io, os::fd::RawFd};
+use std::{
+    io,
+    os::fd::{AsRawFd as _, RawFd},
+};
 
 use netns_trace::probe::{Hook, Probe, ProbeOptions, TapConfig};
 use netns_trace_ebpf::{
@@ -17,7 +20,8 @@ const RUNS: u32 = 3;
 /// Bits of one hook, in every combination that a capture's plan gives a hook.
 fn combinations() -> Vec<u32> {
     let mut all = Vec::new();
-    for output in [0, feature::EMIT, feature::EMIT | feature::LIMIT] {
+    let socket = feature::EMIT | feature::SOCKET;
+    for output in [0, feature::EMIT, feature::EMIT | feature::LIMIT, socket] {
         let timed = feature::IDENTIFY | feature::LATENCY;
         for identify in [
             0,
@@ -135,6 +139,7 @@ fn options(ring_bytes: u32, taps: usize, verbose: bool) -> ProbeOptions {
         taps: taps as u32,
         segments: 2,
         pairs: pairs(taps as u32),
+        makers: false,
         verbose,
     }
 }
@@ -245,4 +250,34 @@ fn every_specialisation_loads_and_lets_every_packet_go_on() {
     every_combination(96, 1 << 20, false, 7);
     every_combination(MAX_SNAPLEN, 4096, false, 7);
     every_combination(96, 4096, true, 7);
+    who_makes_sockets_is_seen();
+}
+
+/// The program at the control groups' root: its map is full-sized with it alone.
+fn who_makes_sockets_is_seen() {
+    let options = ProbeOptions {
+        makers: true,
+        ..options(4096, 1, false)
+    };
+    let mut probe = Probe::new(options).expect("a probe");
+    let loaded = probe.load(TapConfig::default(), None).expect("it loads");
+    let maps = probe.take_maps().expect("the maps");
+    let makers = maps.makers.as_ref().expect("attached");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let mut cookie = 0_u64;
+    let mut len = size_of_val(&cookie) as libc::socklen_t;
+    // SAFETY: an open socket, and a buffer with its length.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    let maker = makers.of(cookie).expect("it is noted");
+    assert_eq!(maker.pid, std::process::id());
+    drop(loaded);
 }

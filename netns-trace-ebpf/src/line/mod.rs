@@ -2,7 +2,8 @@
 
 mod histogram;
 mod ring;
+mod socket;
 mod stamp;
 mod tap;
 
-pub use self::{histogram::*, ring::*, stamp::*, tap::*};
+pub use self::{histogram::*, ring::*, socket::*, stamp::*, tap::*};

@@ -4,11 +4,14 @@
 /// (`MAXIMUM_SNAPLEN` in libpcap, `WTAP_MAX_PACKET_SIZE_STANDARD` in Wireshark).
 pub const MAX_SNAPLEN: u32 = 262_144;
 
-/// Size of [`RecordHeader`] in bytes.
-pub const HEADER_LEN: usize = size_of::<RecordHeader>();
+/// Bytes of a record before the packet's.
+pub const HEADER_LEN: usize = size_of::<RecordHeader>() - size_of::<u64>();
+
+/// The same, where the socket is told.
+pub const LONG_HEADER_LEN: usize = size_of::<RecordHeader>();
 
 /// Bytes of the scratch buffer that each CPU builds its record in.
-pub const SCRATCH_LEN: usize = HEADER_LEN + MAX_SNAPLEN as usize;
+pub const SCRATCH_LEN: usize = LONG_HEADER_LEN + MAX_SNAPLEN as usize;
 
 /// Bits of [`RecordHeader::flags`].
 pub mod record {
@@ -27,6 +30,8 @@ pub mod record {
     /// A record without data, of a tap that is not written: it tells that the target saw the
     /// packet.
     pub const SIGHTING: u16 = 1 << 6;
+    /// The header ends with the socket's cookie.
+    pub const SOCKET: u16 = 1 << 7;
 }
 
 /// What one packet at one tap leaves in the ring; `captured` bytes of the packet follow.
@@ -56,9 +61,13 @@ pub struct RecordHeader {
     pub tap: u16,
     /// Bits of [`record`].
     pub flags: u16,
+    /// The number of the socket that sent it, which no other has before the next boot; 0 where there is none.
+    /// Only there where [`record::SOCKET`] is set: else the packet's bytes are in its place.
+    pub socket: u64,
 }
 
-const _: () = assert!(size_of::<RecordHeader>() == 40);
+const _: () = assert!(size_of::<RecordHeader>() == 48);
+const _: () = assert!(core::mem::offset_of!(RecordHeader, socket) == HEADER_LEN);
 const _: () = assert!(align_of::<RecordHeader>() == 8);
 
 impl RecordHeader {
@@ -73,7 +82,7 @@ impl RecordHeader {
         let u64_at = |at: usize| u64::from_ne_bytes(take(header, at));
         let u32_at = |at: usize| u32::from_ne_bytes(take(header, at));
         let u16_at = |at: usize| u16::from_ne_bytes(take(header, at));
-        let header = Self {
+        let mut header = Self {
             time_ns: u64_at(0),
             packet_id: u64_at(8),
             len: u32_at(16),
@@ -85,7 +94,14 @@ impl RecordHeader {
             gso_segs: u16_at(34),
             tap: u16_at(36),
             flags: u16_at(38),
+            socket: 0,
         };
+        let mut data = data;
+        if header.flags & self::record::SOCKET != 0 {
+            let (socket, rest) = data.split_at_checked(size_of::<u64>()).ok_or(bad)?;
+            header.socket = u64::from_ne_bytes(take(socket, 0));
+            data = rest;
+        }
         let data = data.get(..header.captured as usize).ok_or(bad)?;
         Ok((header, data))
     }
@@ -140,6 +156,9 @@ mod tests {
         ] {
             bytes.extend(half.to_ne_bytes());
         }
+        if header.flags & record::SOCKET != 0 {
+            bytes.extend(header.socket.to_ne_bytes());
+        }
         bytes
     }
 
@@ -156,6 +175,7 @@ mod tests {
             gso_segs: 0x8182,
             tap: 0x9192,
             flags: 0xa1a2,
+            socket: 0xb1b2_b3b4_b5b6_b7b8,
         }
     }
 
@@ -165,8 +185,9 @@ mod tests {
         let header = header();
         // SAFETY: `RecordHeader` is `repr(C)`, without padding (its size is the sum of its
         // fields' sizes), and all its bytes are initialised.
-        let memory =
-            unsafe { core::slice::from_raw_parts((&raw const header).cast::<u8>(), HEADER_LEN) };
+        let memory = unsafe {
+            core::slice::from_raw_parts((&raw const header).cast::<u8>(), LONG_HEADER_LEN)
+        };
         assert_eq!(memory, bytes_of(&header));
     }
 
@@ -177,6 +198,19 @@ mod tests {
         let (decoded, data) = RecordHeader::split(&record).expect("long enough");
         assert_eq!(decoded, header());
         assert_eq!(data, [1, 2, 3]);
+    }
+
+    #[test]
+    fn without_a_socket_the_packet_follows_at_once() {
+        let header = RecordHeader {
+            flags: 0,
+            socket: 0,
+            ..header()
+        };
+        let mut record = bytes_of(&header);
+        assert_eq!(record.len(), HEADER_LEN);
+        record.extend([1, 2, 3]);
+        assert_eq!(RecordHeader::split(&record), Ok((header, &[1, 2, 3][..])));
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub mod feature {
     pub const NUMBER: u32 = 1 << 13;
     /// There is a filter: what it rejects is not received.
     pub const FILTER: u32 = 1 << 14;
+    /// Records tell the socket that sent the packet.
+    pub const SOCKET: u32 = 1 << 15;
 }
 
 /// What one load of the programs is specialised with: a read-only global, so that the verifier

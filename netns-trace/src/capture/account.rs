@@ -89,17 +89,19 @@ struct Hook {
     lost: BTreeMap<LossCause, u64>,
     discarded: u64,
     foreign: u64,
+    rejected: u64,
 }
 
 impl Hook {
     fn received(&self) -> u64 {
-        self.kernel.received.saturating_sub(self.foreign)
+        let others = self.foreign + self.rejected;
+        self.kernel.received.saturating_sub(others)
     }
 
-    /// Packets that a filter left out.
+    /// Packets that a filter left out: in the kernel, or here by their process.
     fn filtered(&self) -> u64 {
         let wanted = self.kernel.received + self.kernel.foreign;
-        self.kernel.seen.saturating_sub(wanted)
+        self.kernel.seen.saturating_sub(wanted) + self.rejected
     }
 
     fn dropped(&self) -> u64 {
@@ -162,6 +164,7 @@ impl Account {
             lost: BTreeMap::new(),
             discarded: 0,
             foreign: 0,
+            rejected: 0,
         });
         (self.hooks.len() - 1) as u32
     }
@@ -198,6 +201,13 @@ impl Account {
         }
     }
 
+    /// A packet is none of the processes' that were asked for.
+    pub fn rejected(&mut self, hook: u32) {
+        if let Some(hook) = self.hook(hook) {
+            hook.rejected += 1;
+        }
+    }
+
     /// What the kernel side counted at a hook.
     pub fn set_kernel(&mut self, hook: u32, totals: HookTotals) {
         if let Some(hook) = self.hook(hook) {
@@ -213,7 +223,8 @@ impl Account {
     pub fn check(&self) -> Result<(), Imbalance> {
         for hook in &self.hooks {
             let accounted = hook.captured + hook.dropped() + hook.lost() + hook.discarded();
-            let handed_over = hook.captured + hook.lost() + hook.discarded + hook.foreign;
+            let left_out = hook.foreign + hook.rejected;
+            let handed_over = hook.captured + hook.lost() + hook.discarded + left_out;
             if accounted != hook.received() || handed_over != hook.kernel.recorded {
                 return Err(Imbalance {
                     label: format!("{} {}", hook.label.label, hook.label.direction()),

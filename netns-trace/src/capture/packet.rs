@@ -4,6 +4,8 @@ use std::fmt;
 
 use netns_trace_ebpf::{RecordHeader, record};
 
+use crate::process::Process;
+
 /// How packets of an interface start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LinkType {
@@ -106,6 +108,8 @@ pub struct Packet<'a> {
     pub drops: u32,
     /// The same number on every sighting of one packet; 0 where unknown.
     pub id: u64,
+    /// Whose socket sent it, or is to get it, where that is known.
+    pub process: Option<&'a Process>,
 }
 
 /// Bytes of an 802.1Q tag.
@@ -163,6 +167,7 @@ impl PacketBuilder {
             segmented: is(record::SEGMENTED),
             drops: header.drops,
             id: header.packet_id,
+            process: None,
         }
     }
 }

@@ -181,6 +181,10 @@ pub(super) fn packet(to: &mut Vec<u8>, packet: &Packet<'_>, comment: Option<&str
     if let Some(comment) = comment {
         option(to, OPT_COMMENT, comment.as_bytes());
     }
+    if let Some(process) = packet.process {
+        let text = format!("process: {}, pid {}", process.command, process.pid);
+        option(to, OPT_COMMENT, text.as_bytes());
+    }
     option(to, EPB_FLAGS, &flags(packet).to_ne_bytes());
     if packet.drops > 0 {
         option(to, EPB_DROPCOUNT, &u64::from(packet.drops).to_ne_bytes());
@@ -238,6 +242,7 @@ mod tests {
                 segmented: true,
                 drops: 3,
                 id: 9,
+                process: None,
             };
             packet(&mut to, &sample, Some("set"));
             let block = &to[4..];

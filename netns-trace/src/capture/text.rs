@@ -1,14 +1,14 @@
 //! Packets as lines of text, in tcpdump's format: time, tap and what `dissect` says of them.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt::Write as _,
-};
+use std::fmt::Write as _;
 
 use super::Packet;
-use crate::dissect::{self, Dissector, Frame, Names};
+use crate::{
+    dissect::{self, Dissector, Frame, Names},
+    recent::Recent,
+};
 
-/// Sightings that are remembered, to tell the time since the last one of the same packet.
+/// Sightings that are remembered at least, to tell the time since the last one of the same packet.
 const MAX_SIGHTINGS: usize = 64 << 10;
 
 /// How times are printed: tcpdump's `-t`, as often as it was given.
@@ -94,7 +94,7 @@ impl TextPrinter {
     }
 
     /// Appends a packet's line, or lines. Its tap is printed where it is given, and then the time since the same
-    /// packet was seen at another one.
+    /// packet was seen at another one; its process where it is known.
     pub fn print(
         &mut self,
         to: &mut String,
@@ -127,6 +127,9 @@ impl TextPrinter {
                     format_args!("({}) ", difference(packet.time_ns, before)),
                 );
             }
+        }
+        if let Some(process) = packet.process {
+            put(to, format_args!("[{process}] "));
         }
         self.dissector.describe(to, &frame);
         to.push('\n');
@@ -184,10 +187,13 @@ impl TextPrinter {
 }
 
 /// When packets were seen last, by their ids.
-#[derive(Debug, Default)]
-struct Sightings {
-    last: HashMap<u64, u64>,
-    order: VecDeque<u64>,
+#[derive(Debug)]
+struct Sightings(Recent<u64, u64>);
+
+impl Default for Sightings {
+    fn default() -> Self {
+        Self(Recent::new(MAX_SIGHTINGS))
+    }
 }
 
 impl Sightings {
@@ -196,16 +202,7 @@ impl Sightings {
         if id == 0 {
             return None;
         }
-        let before = self.last.insert(id, time_ns);
-        if before.is_none() {
-            self.order.push_back(id);
-            if self.order.len() > MAX_SIGHTINGS
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.last.remove(&oldest);
-            }
-        }
-        before
+        self.0.insert(id, time_ns)
     }
 }
 
@@ -294,6 +291,7 @@ mod tests {
             segmented: false,
             drops: 0,
             id,
+            process: None,
         }
     }
 
@@ -385,20 +383,6 @@ mod tests {
                 "eth0@web Out ",
                 "eth0@web Out "
             ]
-        );
-    }
-
-    #[test]
-    fn sightings_are_bounded() {
-        let mut sightings = Sightings::default();
-        for id in 1..=2 * MAX_SIGHTINGS as u64 {
-            assert_eq!(sightings.see(id, id), None);
-        }
-        assert_eq!(sightings.last.len(), MAX_SIGHTINGS);
-        assert_eq!(sightings.see(1, 5), None);
-        assert_eq!(
-            sightings.see(2 * MAX_SIGHTINGS as u64, 5),
-            Some(2 * MAX_SIGHTINGS as u64)
         );
     }
 }

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     capture::Format,
     probe::AttachMethod,
+    process::ProcessFilter,
     session::{self, CaptureConfig, Direction, OutputTo, SummaryFormat},
     topology::Role,
 };
@@ -98,6 +99,16 @@ pub(super) struct CaptureArgs {
     /// Record times between these taps too, with commas [default: inside,veth]
     #[arg(long, value_name = "TAPS", value_delimiter = ',', value_parser = taps, conflicts_with = "no_latency")]
     latency_taps: Vec<TapChoice>,
+    /// Tell the process behind each packet
+    #[arg(long)]
+    process: bool,
+    /// Only packets of these processes, as the host numbers them, with commas (implies --process)
+    #[arg(long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Vec<u32>,
+    /// Only packets of processes of these commands, whose first 15 bytes count (implies --process)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    comm: Vec<String>,
     /// Go on when a target comes back under the same name; wait for one that is not there yet
     #[arg(long)]
     follow: bool,
@@ -209,6 +220,8 @@ impl CaptureArgs {
             }
             _ => Format::Pcapng,
         };
+        let processes = ProcessFilter::new(self.pid, &self.comm);
+        let processes = (self.process || !processes.is_empty()).then_some(processes);
         CaptureConfig {
             targets: self.targets.0,
             interface: self.interface,
@@ -224,6 +237,7 @@ impl CaptureArgs {
             },
             direction: self.direction,
             filter: self.filter.filter(),
+            processes,
             taps,
             latency_taps,
             follow: self.follow,

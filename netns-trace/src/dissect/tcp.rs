@@ -1,6 +1,6 @@
 //! TCP (RFC 9293).
 
-use std::{collections::HashMap, mem, net::IpAddr};
+use std::net::IpAddr;
 
 use super::{
     Printed, Printer,
@@ -9,6 +9,7 @@ use super::{
     transport::Ip,
     words::{Words, bits, proto},
 };
+use crate::recent::Recent;
 
 const HEADER: usize = 20;
 pub(super) const SYN: u8 = 0x02;
@@ -29,7 +30,7 @@ const FLAGS: &Words = &[
 
 /// Most bytes of a reset's data that are shown.
 const MAX_RESET_DATA: usize = 30;
-/// Connections in each half of what is remembered.
+/// Connections that are remembered at least.
 const MAX_CONVERSATIONS: usize = 32 << 10;
 
 /// Both ends of a connection, in an order that both directions share.
@@ -43,27 +44,12 @@ pub(super) struct Starts {
 }
 
 /// Connections seen so far. Of a very large number, those not seen for long are forgotten.
-#[derive(Debug, Default)]
-pub(super) struct Conversations {
-    recent: HashMap<Ends, Starts>,
-    older: HashMap<Ends, Starts>,
-}
+#[derive(Debug)]
+pub(super) struct Conversations(Recent<Ends, Starts>);
 
-impl Conversations {
-    fn find(&mut self, ends: &Ends) -> Option<Starts> {
-        if let Some(starts) = self.recent.get(ends) {
-            return Some(*starts);
-        }
-        let starts = self.older.remove(ends)?;
-        self.note(*ends, starts);
-        Some(starts)
-    }
-
-    fn note(&mut self, ends: Ends, starts: Starts) {
-        if self.recent.len() >= MAX_CONVERSATIONS {
-            self.older = mem::take(&mut self.recent);
-        }
-        self.recent.insert(ends, starts);
+impl Default for Conversations {
+    fn default() -> Self {
+        Self(Recent::new(MAX_CONVERSATIONS))
     }
 }
 
@@ -206,7 +192,7 @@ impl Printer<'_> {
         } else {
             (source, destination, from, to)
         };
-        let (starts, is_new) = match self.conversations.find(&ends) {
+        let (starts, is_new) = match self.conversations.0.get(&ends).copied() {
             Some(starts) if flags & SYN == 0 => (starts, false),
             _ => {
                 let before = ack.wrapping_sub(1);
@@ -221,7 +207,7 @@ impl Printer<'_> {
                         second: before,
                     }
                 };
-                self.conversations.note(ends, starts);
+                self.conversations.0.insert(ends, starts);
                 (starts, true)
             }
         };
@@ -287,35 +273,5 @@ impl Printer<'_> {
         } else {
             Ok(())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let ends = |port: u32| {
-            let address = IpAddr::from(port.to_be_bytes());
-            (address, address, 1, 2)
-        };
-        let mut conversations = Conversations::default();
-        for port in 0..3 * MAX_CONVERSATIONS as u32 {
-            conversations.note(
-                ends(port),
-                Starts {
-                    first: port,
-                    second: 0,
-                },
-            );
-            assert!(
-                conversations.find(&ends(0)).is_some(),
-                "what is in use stays"
-            );
-        }
-        assert!(conversations.recent.len() <= MAX_CONVERSATIONS);
-        assert!(conversations.older.len() <= MAX_CONVERSATIONS);
-        assert!(conversations.find(&ends(1)).is_none());
     }
 }

@@ -15,6 +15,7 @@ mod links;
 mod lookup;
 mod neighbours;
 mod offloads;
+mod owners;
 mod peers;
 mod processes;
 mod resolver;
@@ -38,6 +39,7 @@ pub use self::{
     lookup::{Lookup, Outcome, Question},
     neighbours::Neighbour,
     offloads::Offloads,
+    owners::socket_owners,
     peers::Peer,
     processes::{Holder, Process},
     resolver::{Host, Resolver},

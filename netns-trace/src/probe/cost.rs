@@ -35,6 +35,7 @@ fn measure() -> Result<f64, ProbeError> {
         taps: 1,
         segments: 1,
         pairs: pairs.into(),
+        makers: false,
         verbose: false,
     })?;
     let features = feature::IDENTIFY | feature::TARGET | feature::LATENCY | feature::EXPECT;

@@ -13,11 +13,11 @@ use aya::{
 use aya_log::EbpfLogger;
 use netns_trace_ebpf::{BUCKETS, Histogram, HookCounters, Pair, TapConfig, hook_index};
 
-use super::{Hook, ProbeError, error};
+use super::{Hook, ProbeError, error, makers::Makers};
 use crate::privilege::raised;
 
 /// Maps of the object that exist once for all its loads.
-pub(super) const SHARED: [&str; 10] = [
+pub(super) const SHARED: [&str; 11] = [
     "RECORDS",
     "SCRATCH",
     "COUNTERS",
@@ -27,6 +27,7 @@ pub(super) const SHARED: [&str; 10] = [
     "HISTOGRAMS",
     "LAST_SEEN",
     "PACKET_IDS",
+    "SOCKETS",
     "AYA_LOGS",
 ];
 
@@ -47,6 +48,8 @@ pub struct ProbeMaps {
     pub ring: Ring,
     /// The kernel side's diagnostics, where they are wanted.
     pub log: Option<KernelLog>,
+    /// Who makes sockets, where that is wanted and can be seen.
+    pub makers: Option<Makers>,
     counters: PerCpuArray<MapData, CounterWords>,
     /// [`netns_trace_ebpf::Control`] as words.
     control: Array<MapData, [u64; 2]>,
@@ -111,6 +114,7 @@ impl ProbeMaps {
         Ok(Self {
             ring,
             log,
+            makers: None,
             counters,
             control,
             histograms,

@@ -12,6 +12,7 @@ mod cost;
 mod error;
 mod kernel;
 mod link;
+mod makers;
 mod maps;
 mod object;
 mod pins;
@@ -22,8 +23,8 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use aya::{EbpfLoader, programs::SchedClassifier};
-use netns_trace_ebpf::feature;
 pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
+use netns_trace_ebpf::{MAX_SOCKETS, feature};
 
 use self::pins::Pins;
 pub use self::{
@@ -32,6 +33,7 @@ pub use self::{
     cost::measure_cost,
     error::ProbeError,
     kernel::{check_kernel, check_privileges, needed_later, possible_cpus},
+    makers::Makers,
     maps::{GroupSum, KernelLog, ProbeMaps, Ring},
     programs::{Listed, Program, describe, programs_here},
     verdict::Verdict,
@@ -49,6 +51,8 @@ pub struct ProbeOptions {
     pub segments: u32,
     /// Which hooks are neighbours, by [`netns_trace_ebpf::pair_index`].
     pub pairs: BTreeMap<u32, Pair>,
+    /// Whether it is wanted who makes sockets.
+    pub makers: bool,
     /// Whether the kernel side's diagnostics are wanted.
     pub verbose: bool,
 }
@@ -125,6 +129,9 @@ impl Probe {
             .map_max_entries("LAST_SEEN", self.options.taps)
             .map_max_entries("PAIRS", (self.options.taps * 2).pow(2))
             .map_max_entries("HISTOGRAMS", self.options.segments.max(1));
+        if self.options.makers {
+            loader.map_max_entries("SOCKETS", MAX_SOCKETS);
+        }
         for name in maps::SHARED {
             loader.map_pin_path(name, self.pins.path(name));
         }
@@ -140,11 +147,18 @@ impl Probe {
         }
         if !self.loaded {
             self.loaded = true;
-            self.maps = Some(ProbeMaps::take(
-                &mut ebpf,
-                &self.options.pairs,
-                self.options.verbose,
-            )?);
+            let options = &self.options;
+            let mut maps = ProbeMaps::take(&mut ebpf, &options.pairs, options.verbose)?;
+            if options.makers {
+                match Makers::attach(&mut ebpf) {
+                    Ok(makers) => maps.makers = Some(makers),
+                    Err(why) => log::warn!(
+                        "who makes new sockets is not seen ({}): short connections may stay without their process",
+                        makers::why_not(&why)
+                    ),
+                }
+            }
+            self.maps = Some(maps);
         }
         Ok(LoadedTap::new(ebpf))
     }

@@ -27,28 +27,8 @@ impl Pins {
     }
 
     fn make() -> io::Result<Self> {
-        const TYPE: &CStr = c"bpf";
-        let none: *const libc::c_char = std::ptr::null();
-        // SAFETY: a NUL-terminated name and flags.
-        let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, TYPE.as_ptr(), 1) })?;
-        // SAFETY: an open descriptor; this command takes neither key nor value.
-        let created = unsafe {
-            libc::syscall(
-                libc::SYS_fsconfig,
-                context.as_raw_fd(),
-                FSCONFIG_CMD_CREATE,
-                none,
-                none,
-                0,
-            )
-        };
-        if created != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: an open descriptor and flags (FSMOUNT_CLOEXEC).
-        let mount = unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, 0) };
         Ok(Self {
-            mount: descriptor(mount)?,
+            mount: detached(c"bpf")?,
         })
     }
 
@@ -56,6 +36,29 @@ impl Pins {
     pub(super) fn path(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.mount.as_raw_fd()))
     }
+}
+
+/// The root of a file system of a type that is mounted nowhere.
+pub(super) fn detached(file_system: &CStr) -> io::Result<OwnedFd> {
+    let none: *const libc::c_char = std::ptr::null();
+    // SAFETY: a NUL-terminated name and flags.
+    let context = descriptor(unsafe { libc::syscall(libc::SYS_fsopen, file_system.as_ptr(), 1) })?;
+    // SAFETY: an open descriptor; this command takes neither key nor value.
+    let created = unsafe {
+        libc::syscall(
+            libc::SYS_fsconfig,
+            context.as_raw_fd(),
+            FSCONFIG_CMD_CREATE,
+            none,
+            none,
+            0,
+        )
+    };
+    if created != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: an open descriptor and flags (FSMOUNT_CLOEXEC).
+    descriptor(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, 0) })
 }
 
 /// The descriptor that a system call returned, or its error.

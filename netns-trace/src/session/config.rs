@@ -6,6 +6,7 @@ use crate::{
     capture::{Format, Rotation, TextOptions},
     filter::Filter,
     probe::{AttachMethod, Hook},
+    process::ProcessFilter,
     target::TargetSpec,
     topology::Role,
 };
@@ -33,6 +34,8 @@ pub struct CaptureConfig {
     pub direction: Direction,
     /// Which packets are received.
     pub filter: Option<Filter>,
+    /// Whether it is told whose packets they are, and whose are written.
+    pub processes: Option<ProcessFilter>,
     /// Taps whose packets are written.
     pub taps: BTreeSet<Role>,
     /// Taps between which times are recorded.
@@ -53,6 +56,14 @@ pub struct CaptureConfig {
     pub verbose: bool,
     /// The summary at the end.
     pub summary: SummaryFormat,
+}
+
+impl CaptureConfig {
+    /// Whether only some processes' packets are written.
+    pub(super) fn chooses_processes(&self) -> bool {
+        let chosen = self.processes.as_ref();
+        chosen.is_some_and(|chosen| !chosen.is_empty())
+    }
 }
 
 /// How long nothing must have passed a tap for a packet to count as idle, by default.

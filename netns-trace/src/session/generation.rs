@@ -25,6 +25,7 @@ use super::{
 use crate::{
     capture::monotonic_ns,
     latency::Report,
+    privilege::is_in_pid_namespace,
     probe::{AttachMethod, Hook, LoadedTap, Probe, ProbeMaps, ProbeOptions, TapSite},
 };
 
@@ -46,6 +47,8 @@ impl Shape {
                 taps: plan.taps.len() as u32,
                 segments: plan.ways.segments().len() as u32,
                 pairs: plan.ways.pairs(plan.taps.len() as u32 * 2),
+                // They are known by their numbers on the whole machine.
+                makers: config.processes.is_some() && !is_in_pid_namespace(),
                 verbose: config.verbose,
             },
             taps: (plan.taps.iter())
@@ -228,13 +231,13 @@ impl Generation {
         };
         match RecordHeader::split(&bytes) {
             Ok((header, data)) => {
-                let written = &self.written;
-                let take = |header: &RecordHeader, data: &[u8], verdict| {
-                    taken.take(written, header, data, verdict);
+                let (written, makers) = (&self.written, self.maps.makers.as_ref());
+                let mut take = |header: &RecordHeader, data: &[u8], verdict| {
+                    taken.take(written, header, data, verdict, makers);
                 };
                 match &mut self.hold {
                     Some(hold) => hold.push(header, data, take),
-                    None => taken.take(written, &header, data, Verdict::Wanted),
+                    None => take(&header, data, Verdict::Wanted),
                 }
             }
             Err(why) => log::error!("{why}: the kernel side and this program do not fit"),
@@ -250,7 +253,13 @@ impl Generation {
         }
         let Ok(now) = monotonic_ns() else { return };
         hold.release(now, &mut |header, data, verdict| {
-            taken.take(&self.written, header, data, verdict);
+            taken.take(
+                &self.written,
+                header,
+                data,
+                verdict,
+                self.maps.makers.as_ref(),
+            );
         });
     }
 
@@ -320,7 +329,13 @@ impl Generation {
                 hold.note_loss(u64::MAX);
             }
             hold.release(u64::MAX, &mut |header, data, verdict| {
-                taken.take(&self.written, header, data, verdict);
+                taken.take(
+                    &self.written,
+                    header,
+                    data,
+                    verdict,
+                    self.maps.makers.as_ref(),
+                );
             });
         }
         taken.flush();

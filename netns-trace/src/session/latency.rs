@@ -73,6 +73,7 @@ impl Measurement {
             taps: plan.taps.len() as u32,
             segments: plan.ways.segments().len() as u32,
             pairs: plan.ways.pairs(plan.taps.len() as u32 * 2),
+            makers: false,
             verbose: config.verbose,
         })?;
         let mut taps = Taps::new();
@@ -175,6 +176,7 @@ fn plan_latency(config: &LatencyConfig) -> Result<Plan> {
         snaplen: 1,
         idle_gap_ns: config.idle_gap.as_nanos() as u64,
         max_segments: config.max_segments,
+        sockets: false,
         optional: are_all(&config.targets),
     };
     let mut plan = plan::plan(&paths, &wishes)?;

@@ -20,6 +20,7 @@ mod meter;
 mod names;
 mod overhead;
 mod plan;
+mod processes;
 mod read;
 mod rights;
 mod run;

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     capture::LinkType,
     filter::{Filter, FilterError, Insn, translate},
+    netns::NetNs,
     probe::Hook,
     topology::{Link, LinkKind, PathMap, Role, Site},
 };
@@ -41,6 +42,8 @@ pub(super) struct PlannedTap {
     pub link_type: LinkType,
     /// The other end of its pair, where that is known.
     pub peer: Option<String>,
+    /// The namespace whose sockets are behind its packets, where that is one.
+    pub owner: Option<Arc<NetNs>>,
     /// The translated filter, where there is one.
     pub filter: Option<FilterCode>,
     /// Whether the run does without it when its interface goes before it is attached.
@@ -66,6 +69,8 @@ pub(super) struct Wishes {
     pub max_segments: usize,
     /// Whether the run does without taps whose interface goes before they are attached.
     pub optional: bool,
+    /// Whether packets tell the sockets that sent them.
+    pub sockets: bool,
 }
 
 impl PlannedTap {
@@ -87,10 +92,7 @@ impl PlannedTap {
     /// Whether packets at a hook leave the target; otherwise they enter it.
     #[must_use]
     pub(super) fn is_leaving(&self, hook: Hook) -> bool {
-        match self.site.role {
-            Role::Inside | Role::Peer | Role::Uplink => hook == Hook::Egress,
-            Role::Veth | Role::Bridge => hook == Hook::Ingress,
-        }
+        leaves(self.site.role, hook)
     }
 
     /// What its interface's block in the file says of it.
@@ -196,6 +198,13 @@ impl Plan {
     }
 }
 
+fn leaves(role: Role, hook: Hook) -> bool {
+    match role {
+        Role::Inside | Role::Peer | Role::Uplink => hook == Hook::Egress,
+        Role::Veth | Role::Bridge => hook == Hook::Ingress,
+    }
+}
+
 const fn is_shared(role: Role) -> bool {
     matches!(role, Role::Bridge | Role::Uplink)
 }
@@ -245,6 +254,7 @@ pub(super) fn plan(paths: &[PathMap], wishes: &Wishes) -> Result<Plan> {
         let mut tap = tap(number as u32, site, written, holds, &features, wishes)?;
         tap.config.hooks = hooks;
         tap.peer = peer_of(&tap.site, paths);
+        tap.owner = owner_of(&tap.site, paths);
         taps.push(tap);
     }
     let plan = Plan {
@@ -365,6 +375,19 @@ fn peer_of(site: &Site, paths: &[PathMap]) -> Option<String> {
     })
 }
 
+/// The target whose packets alone pass a site.
+fn owner_of(site: &Site, paths: &[PathMap]) -> Option<Arc<NetNs>> {
+    if matches!(site.role, Role::Inside | Role::Peer) {
+        return Some(Arc::clone(&site.ns));
+    }
+    let is_its = |path: &&PathMap| {
+        let veth = path.veth.as_ref();
+        veth.is_some_and(|veth| is_same(site, veth))
+    };
+    let path = paths.iter().find(is_its)?;
+    Some(Arc::clone(&path.inside.ns))
+}
+
 /// Adds a site once, however many paths lead through it; a target's own interface stays one.
 fn add(sites: &mut Vec<(Site, bool)>, site: &Site, written: bool) {
     match sites.iter_mut().find(|(other, _)| is_same(other, site)) {
@@ -402,6 +425,10 @@ fn tap(
             if wishes.count.is_some() && !holds {
                 *bits |= feature::LIMIT;
             }
+            // On the uplink it is gone: the packet was received and sent anew.
+            if wishes.sockets && leaves(site.role, hook) && site.role != Role::Uplink {
+                *bits |= feature::SOCKET;
+            }
             written_hooks.push(hook);
         }
         let on_a_way = on_ways.get(&hook_index(number, hook.index()));
@@ -434,6 +461,7 @@ fn tap(
         written: written_hooks,
         link_type,
         peer: None,
+        owner: None,
         filter: None,
         optional: wishes.optional,
         config: TapConfig {

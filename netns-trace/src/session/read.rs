@@ -257,6 +257,7 @@ fn as_packet<'a>(packet: &InputPacket<'a>) -> Packet<'a> {
         segmented: false,
         drops: 0,
         id: packet.id,
+        process: None,
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     follow::{Arrival, Follower},
     generation::{Attached, Generation, readable},
     plan::link_types,
+    processes::Processes,
     rights,
     signals::{Signals, Wish},
     taken::Taken,
@@ -148,7 +149,11 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
         None
     } else {
         let thread = thread::Builder::new().name("cost".to_owned());
-        Some(thread.spawn(measure_cost).context("cannot start a thread")?)
+        Some(
+            thread
+                .spawn(measure_cost)
+                .context("cannot start a thread")?,
+        )
     };
     let opens_files = config.rotation.is_some() && user.is_none();
     rights::give_up_after_attaching(config.attach, opens_files, user)?;
@@ -303,6 +308,12 @@ impl Capture<'_> {
         let mut at = 0;
         while at < self.generations.len() {
             let looked = self.generations[at].look_after()?;
+            if let Some(processes) = &mut self.taken.processes {
+                looked
+                    .lost
+                    .iter()
+                    .for_each(|inode| processes.forget(*inode));
+            }
             if let Some(follower) = &self.follower
                 && !looked.lost.is_empty()
             {
@@ -389,6 +400,7 @@ impl Capture<'_> {
 
     fn print_summary(&mut self) -> Result<()> {
         let account = &self.taken.account;
+        let told = self.taken.processes.as_ref().map(Processes::told);
         let mut times = self.times.take();
         if let Some(report) = &mut times {
             let measured = self.cost.take().map(JoinHandle::join);
@@ -397,6 +409,12 @@ impl Capture<'_> {
         match self.config.summary {
             SummaryFormat::Text => {
                 eprint!("{}", account.text());
+                if let Some(told) = told {
+                    eprintln!(
+                        "  {} told by process, {} of unknown processes",
+                        told.attributed, told.unknown
+                    );
+                }
                 if let Some(report) = times {
                     eprint!("\n{}", table(&report));
                 }
@@ -407,6 +425,9 @@ impl Capture<'_> {
                     OutputTo::Text(_) | OutputTo::Stdout => None,
                 };
                 let mut summary = account.json(file);
+                if let Some(told) = told {
+                    summary["process"] = serde_json::to_value(told)?;
+                }
                 if let Some(report) = times {
                     summary["latency"] = serde_json::to_value(report)?;
                 }

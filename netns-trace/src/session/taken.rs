@@ -9,7 +9,13 @@ use anyhow::{Context as _, Result};
 use netns_trace_ebpf::{RecordHeader, record};
 
 use super::{
-    CaptureConfig, completed::Completed, hold::Verdict, names::Names, plan::Plan, signals::Signals,
+    CaptureConfig,
+    completed::Completed,
+    hold::Verdict,
+    names::Names,
+    plan::Plan,
+    processes::{Passage, Processes},
+    signals::Signals,
 };
 use crate::{
     capture::{
@@ -17,7 +23,7 @@ use crate::{
         PacketBuilder, WallClock, monotonic_ns,
     },
     filter::Filter,
-    probe::{Hook, ProbeMaps},
+    probe::{Hook, Makers, ProbeMaps},
 };
 
 /// How often the clock's offset is measured.
@@ -34,21 +40,29 @@ pub(super) struct TapInfo {
     /// Its interface in the file.
     interface: u32,
     link_type: LinkType,
-    /// Its written hooks, with their numbers in the account.
-    hooks: Vec<(Hook, u32)>,
+    /// Its written hooks.
+    hooks: Vec<WrittenHook>,
+    /// The namespace whose sockets are behind its packets, where that is one.
+    owner: Option<u64>,
+}
+
+/// A hook whose packets are written.
+struct WrittenHook {
+    hook: Hook,
+    /// Its number in the account.
+    account: u32,
+    /// Its packets leave the target.
+    leaving: bool,
 }
 
 impl TapInfo {
-    fn account_of(&self, flags: u16) -> Option<u32> {
+    fn hook_of(&self, flags: u16) -> Option<&WrittenHook> {
         let hook = if flags & record::EGRESS != 0 {
             Hook::Egress
         } else {
             Hook::Ingress
         };
-        self.hooks
-            .iter()
-            .find(|(other, _)| *other == hook)
-            .map(|(_, number)| *number)
+        self.hooks.iter().find(|written| written.hook == hook)
     }
 }
 
@@ -103,6 +117,8 @@ pub(super) struct Taken<'a> {
     accepted: u64,
     limit: Option<u64>,
     names: Names,
+    /// Whose packets they are, where that is told.
+    pub(super) processes: Option<Processes>,
     /// The filter's expression, for the file.
     filter: Option<String>,
 }
@@ -133,6 +149,10 @@ impl<'a> Taken<'a> {
             accepted: 0,
             limit: config.count,
             names: Names::default(),
+            processes: match &config.processes {
+                Some(filter) => Some(Processes::start(filter.clone())?),
+                None => None,
+            },
             filter: match &config.filter {
                 Some(Filter::Expression(expression)) => Some(expression.clone()),
                 Some(Filter::Bytecode(_)) | None => None,
@@ -172,17 +192,25 @@ impl<'a> Taken<'a> {
                     netns_inode: inode,
                     leaving: tap.is_leaving(*hook),
                 };
-                (*hook, self.account.add(label))
+                WrittenHook {
+                    hook: *hook,
+                    leaving: label.leaving,
+                    account: self.account.add(label),
+                }
             });
             taps.push(TapInfo {
                 number: tap.number,
                 interface,
                 link_type: tap.link_type,
                 hooks: hooks.collect(),
+                owner: tap.owner.as_ref().map(|ns| ns.inode()),
                 label,
             });
         }
         self.output.names(&self.names.of_targets(plan))?;
+        if let Some(processes) = &mut self.processes {
+            processes.admit(plan);
+        }
         let generation = self.generations;
         self.generations += 1;
         self.taps += plan.taps.len() as u32;
@@ -250,14 +278,32 @@ impl<'a> Taken<'a> {
         header: &RecordHeader,
         data: &[u8],
         verdict: Verdict,
+        makers: Option<&Makers>,
     ) {
         let number = u32::from(header.tap);
         let Some(tap) = from.taps.iter().find(|tap| tap.number == number) else {
             return;
         };
-        let Some(hook) = tap.account_of(header.flags) else {
+        let Some(written) = tap.hook_of(header.flags) else {
             return;
         };
+        let hook = written.account;
+        let mut process = None;
+        if verdict == Verdict::Wanted
+            && !self.is_complete()
+            && let Some(processes) = &mut self.processes
+        {
+            let passage = Passage {
+                owner: tap.owner,
+                leaving: written.leaving,
+                link_type: tap.link_type,
+            };
+            process = processes.of(passage, header.socket, data, makers);
+            if !processes.takes(process.as_deref()) {
+                self.account.rejected(hook);
+                return;
+            }
+        }
         if verdict == Verdict::Wanted && !self.is_complete() {
             let time = self.clock.time_ns(header.time_ns);
             if self.output.is_due(time) {
@@ -278,6 +324,7 @@ impl<'a> Taken<'a> {
                     self.snaplen,
                     time,
                 );
+                packet.process = process.as_deref();
                 if packet.id != 0 {
                     packet.id |= from.generation << GENERATION_SHIFT;
                 }
@@ -317,8 +364,8 @@ impl<'a> Taken<'a> {
     /// Takes over what the kernel side counted at the taps of a generation.
     pub(super) fn read_counts(&mut self, from: &Written, maps: &ProbeMaps) -> Result<()> {
         for tap in &from.taps {
-            for (hook, number) in &tap.hooks {
-                let counters = maps.counters(tap.number, *hook)?;
+            for written in &tap.hooks {
+                let counters = maps.counters(tap.number, written.hook)?;
                 let totals = HookTotals {
                     seen: counters.seen,
                     received: counters.received,
@@ -328,7 +375,7 @@ impl<'a> Taken<'a> {
                     discarded: counters.discarded,
                     foreign: counters.foreign,
                 };
-                self.account.set_kernel(*number, totals);
+                self.account.set_kernel(written.account, totals);
             }
         }
         Ok(())

@@ -162,11 +162,13 @@ pub(super) fn plan_paths(paths: &[PathMap], config: &CaptureConfig) -> Result<Pl
         written: config.taps.clone(),
         timed: config.latency_taps.clone(),
         direction: config.direction,
-        count: config.count,
+        // By their processes they are chosen, and counted, after the kernel.
+        count: config.count.filter(|_| !config.chooses_processes()),
         snaplen: config.snaplen,
         idle_gap_ns: IDLE_GAP.as_nanos() as u64,
         max_segments: max_segments(),
         optional: are_all(&config.targets),
+        sockets: config.processes.is_some(),
     };
     let plan = plan::plan(paths, &wishes)?;
     Ok(match &config.filter {

@@ -1,0 +1,271 @@
+//! Whose packets they are. What leaves is known by the socket that sent it: a program in the kernel notes who makes
+//! sockets. What comes, and what sockets send that were there before, is known by addresses and ports: a thread reads
+//! the namespaces' sockets at first, and again when a packet comes that nobody is known for. It keeps the rights
+//! that this takes.
+//!
+//! The reader of the ring waits for that thread, so that a packet to a new listener is told right; it does so a
+//! twentieth of the time at most.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::plan::Plan;
+use crate::{
+    capture::LinkType,
+    inspect::socket_owners,
+    netns::{Identity, NetNs},
+    probe::Makers,
+    process::{Flow, OwnedSocket, Process, ProcessFilter, ProcessTable},
+};
+
+/// How long the start waits for the first look at all namespaces.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+/// How long a packet waits for another one.
+const WAIT: Duration = Duration::from_millis(100);
+/// Looks at one namespace are at least so far apart, and
+const LOOK_AFTER: Duration = Duration::from_millis(100);
+/// so many times as far as one took.
+const REST: u32 = 20;
+
+/// A namespace to look at. No descriptor, which would keep it alive.
+struct Look {
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// Its sockets, or none where it is gone.
+struct Found {
+    namespace: u64,
+    sockets: Option<Vec<OwnedSocket>>,
+    took: Duration,
+}
+
+/// Where a packet passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passage {
+    /// The namespace whose sockets are behind it, where that is one.
+    pub(super) owner: Option<u64>,
+    /// Whether it left the target.
+    pub(super) leaving: bool,
+    /// How the packet starts.
+    pub(super) link_type: LinkType,
+}
+
+/// How many packets were told whose they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Told {
+    /// Packets with a process.
+    pub(super) attributed: u64,
+    /// Packets without one.
+    pub(super) unknown: u64,
+}
+
+/// The processes behind a capture's packets.
+pub(super) struct Processes {
+    filter: ProcessFilter,
+    table: ProcessTable,
+    owners: HashMap<u64, Owner>,
+    looks: Sender<Look>,
+    found: Receiver<Found>,
+    told: Told,
+}
+
+/// A namespace whose sockets are looked at.
+struct Owner {
+    path: PathBuf,
+    identity: Identity,
+    /// None while a look is under way.
+    next_look: Option<Instant>,
+}
+
+impl Processes {
+    /// Starts the thread that looks.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread.
+    pub(super) fn start(filter: ProcessFilter) -> Result<Self> {
+        let (looks, asked) = channel::<Look>();
+        let (answer, found) = channel();
+        thread::Builder::new()
+            .name("sockets".to_owned())
+            .spawn(move || {
+                for look in asked {
+                    // Nobody waits for it once the capture has ended.
+                    if answer.send(look.at()).is_err() {
+                        return;
+                    }
+                }
+            })
+            .context("cannot start the thread that looks at sockets")?;
+        Ok(Self {
+            filter,
+            table: ProcessTable::default(),
+            owners: HashMap::new(),
+            looks,
+            found,
+            told: Told::default(),
+        })
+    }
+
+    /// Takes in the namespaces of a plan, and the sockets that are there.
+    pub(super) fn admit(&mut self, plan: &Plan) {
+        for ns in plan.taps.iter().filter_map(|tap| tap.owner.as_ref()) {
+            if let Entry::Vacant(entry) = self.owners.entry(ns.inode()) {
+                entry.insert(Owner {
+                    path: ns.path().to_owned(),
+                    identity: ns.identity().clone(),
+                    next_look: Some(Instant::now()),
+                });
+                self.look(ns.inode());
+            }
+        }
+        let end = Instant::now() + FIRST_WAIT;
+        while self.owners.values().any(|owner| owner.next_look.is_none()) && self.wait(end) {}
+    }
+
+    /// Forgets a namespace of which nothing is captured any more.
+    pub(super) fn forget(&mut self, namespace: u64) {
+        self.owners.remove(&namespace);
+        self.table.forget(namespace);
+    }
+
+    /// Whose packet it is, if that is known; counted either way.
+    pub(super) fn of(
+        &mut self,
+        passage: Passage,
+        socket: u64,
+        data: &[u8],
+        makers: Option<&Makers>,
+    ) -> Option<Arc<Process>> {
+        let flow = match passage.link_type {
+            LinkType::Ethernet => Flow::of_frame(data, passage.leaving),
+            LinkType::Raw => Flow::of_packet(data, passage.leaving),
+        };
+        let mut process = self.known(passage, socket, flow.as_ref(), makers);
+        if process.is_none()
+            && let (Some(owner), Some(flow)) = (passage.owner, flow)
+            && flow.has_ports()
+            && self.look_again(owner)
+        {
+            process = self.known(passage, socket, Some(&flow), makers);
+        }
+        match process {
+            Some(_) => self.told.attributed += 1,
+            None => self.told.unknown += 1,
+        }
+        process
+    }
+
+    /// Whether a packet with this process, or none, is to be written.
+    pub(super) fn takes(&self, process: Option<&Process>) -> bool {
+        self.filter.takes(process)
+    }
+
+    /// The counts.
+    pub(super) fn told(&self) -> Told {
+        self.told
+    }
+
+    fn known(
+        &mut self,
+        passage: Passage,
+        socket: u64,
+        flow: Option<&Flow>,
+        makers: Option<&Makers>,
+    ) -> Option<Arc<Process>> {
+        let ends = passage.owner.zip(flow);
+        if !passage.leaving {
+            let (namespace, flow) = ends?;
+            return self.table.receiver(namespace, flow);
+        }
+        self.table.sender(socket, ends, |socket| {
+            let maker = makers?.of(socket)?;
+            let noted = maker.command.split(|byte| *byte == 0).next();
+            // Noted is the name of the thread. Where the process has ended, it has to do.
+            let name = fs::read(format!("/proc/{}/comm", maker.pid));
+            let name = match &name {
+                Ok(name) => name.strip_suffix(b"\n").unwrap_or(name),
+                Err(_) => noted.unwrap_or_default(),
+            };
+            Some(Process::new(maker.pid, name))
+        })
+    }
+
+    /// Looks at a namespace's sockets, if it is time; says whether there is news.
+    fn look_again(&mut self, namespace: u64) -> bool {
+        let now = Instant::now();
+        let owner = self.owners.get(&namespace);
+        let next_look = owner.and_then(|owner| owner.next_look);
+        if next_look.is_none_or(|next| next > now) {
+            // One that took too long may have come to its end.
+            return self.wait(now);
+        }
+        self.look(namespace);
+        self.wait(now + WAIT)
+    }
+
+    fn look(&mut self, namespace: u64) {
+        let Some(owner) = self.owners.get_mut(&namespace) else {
+            return;
+        };
+        owner.next_look = None;
+        let look = Look {
+            path: owner.path.clone(),
+            identity: owner.identity.clone(),
+        };
+        if self.looks.send(look).is_err() {
+            log::error!("the thread that looks at sockets has ended");
+        }
+    }
+
+    /// Takes in what the thread has found; says whether anything came until `end`.
+    fn wait(&mut self, end: Instant) -> bool {
+        let rest = end.saturating_duration_since(Instant::now());
+        let found = match self.found.recv_timeout(rest) {
+            Ok(found) => found,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
+        };
+        let Some(sockets) = found.sockets else {
+            self.forget(found.namespace);
+            return true;
+        };
+        if let Some(owner) = self.owners.get_mut(&found.namespace) {
+            owner.next_look = Some(Instant::now() + LOOK_AFTER.max(found.took * REST));
+            self.table.take_in(found.namespace, sockets);
+        }
+        true
+    }
+}
+
+impl Look {
+    fn at(self) -> Found {
+        let start = Instant::now();
+        let ns = NetNs::reopen(&self.path, &self.identity).ok();
+        let ns = ns.or_else(|| NetNs::find(&self.identity));
+        let sockets = ns.and_then(|ns| match socket_owners(&ns) {
+            Ok(sockets) => Some(sockets),
+            Err(why) => {
+                log::warn!("whose sockets they are is not known: {why}");
+                None
+            }
+        });
+        Found {
+            namespace: self.identity.inode,
+            sockets,
+            took: start.elapsed(),
+        }
+    }
+}
