@@ -145,6 +145,22 @@ fn text_is_made_without_any_right() {
 }
 
 #[test]
+fn files_are_read_without_any_right() {
+    netns_trace_tests::require_root!();
+    let mut command = netns_trace(["read", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = Running::start(command);
+    let all = settled(running.pid(), all_have_nothing);
+    assert!(all_have_nothing(&all), "{all:#?}");
+    drop(running.child().stdin.take());
+    let done = running.wait();
+    assert!(
+        done.stderr.contains("cannot read standard input"),
+        "{done:?}"
+    );
+}
+
+#[test]
 fn a_measurement_keeps_nothing() {
     let bed = Bed::quiet();
     let target = bed.target("a");

@@ -15,6 +15,7 @@ use crate::{
     },
     dissect::{Dissector, link_type_name},
     filter::{Filter, Program, View},
+    privilege::{Kept, give_up},
 };
 
 /// Most bytes of a packet where a file has no bound, as libpcap says then.
@@ -62,13 +63,14 @@ pub fn read(config: &ReadConfig) -> Result<()> {
     } else {
         format!("{:?}", config.path)
     };
-    let opened = if is_stdin {
-        Input::open(io::stdin())
+    let file: Box<dyn io::Read + Send> = if is_stdin {
+        Box::new(io::stdin())
     } else {
-        let file = File::open(&config.path).with_context(|| format!("cannot read {name}"))?;
-        Input::open(file)
+        Box::new(File::open(&config.path).with_context(|| format!("cannot read {name}"))?)
     };
-    let input = opened.with_context(|| format!("cannot read {name}"))?;
+    // What others have written is read without any right.
+    give_up(&Kept::default(), None)?;
+    let input = Input::open(file).with_context(|| format!("cannot read {name}"))?;
     let mut reading = Reading {
         config,
         name,

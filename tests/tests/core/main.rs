@@ -6,7 +6,7 @@
 mod filters;
 mod times;
 
-use std::{collections::HashMap, fs, path::Path, time::Duration};
+use std::{collections::HashMap, fs, path::Path, process::Stdio, time::Duration};
 
 use netns_trace::{
     lab::{self, Lab, LabSpec, Node, Topology, traffic},
@@ -18,7 +18,7 @@ use netns_trace_tests::{
     private_run,
     raw::{self, frame},
     require_root,
-    tool::{Done, Running, run},
+    tool::{Done, Running, netns_trace, run},
 };
 use nix::sys::signal::Signal;
 use pcap_file::pcapng::{
@@ -344,6 +344,39 @@ fn a_count_ends_it() {
 }
 
 /// TCX links go with their owner; filters of older kernels are taken off by the next start.
+#[test]
+fn whose_packets_they_are_is_told() {
+    require_root!();
+    let lab = quiet();
+    let (a, b) = pair(&lab);
+    let mut command = netns_trace([
+        "capture",
+        &target(a),
+        "-nt",
+        "--process",
+        "--summary",
+        "json",
+    ]);
+    command.stdout(Stdio::piped());
+    let mut capture = Running::start(command);
+    capture.wait_for("listening on");
+    exchange(a, b, 50);
+    let done = capture.stop();
+    let summary = summary(&done);
+    let udp: Vec<&str> = done
+        .stdout
+        .lines()
+        .filter(|line| line.contains("UDP"))
+        .collect();
+    // One more, which is empty, ends the echo.
+    assert_eq!(udp.len(), 101, "{done:?}");
+    let whose = format!(" {}] IP ", std::process::id());
+    for line in udp {
+        assert!(line.contains(&whose), "{line}: {done:?}");
+    }
+    assert_eq!(number(&summary["process"]["attributed"]), 101, "{summary}");
+}
+
 #[test]
 fn a_killed_capture_leaves_nothing_that_the_next_start_does_not_take() {
     require_root!();

@@ -1,17 +1,12 @@
 //! What measuring latencies costs: the sender's rate in a flood of 64-byte datagrams from one
 //! container to another, with nothing attached (A) and with taps at both ends of both veths (B).
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use netns_trace::lab::{self, LabSpec, Node, Topology, flood};
 
-use super::spread;
+use super::{running::Running, spread};
 
 /// What `cargo xtask bench latency` takes.
 #[derive(clap::Args)]
@@ -57,7 +52,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let (mut alone, mut with, mut ratios, mut cost) = (vec![], vec![], vec![], vec![]);
         for _ in 0..options.pairs {
             let a = rate()?;
-            let running = Running::start(&program, args)?;
+            let mut command = Command::new(&program);
+            let running = Running::start(command.args(args), "measuring between")?;
             let b = rate()?;
             running.stop()?;
             alone.push(a);
@@ -76,43 +72,4 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     lab.down()?;
     Ok(())
-}
-
-/// netns-trace, from when it has attached to when it is told to end.
-struct Running(Child);
-
-impl Running {
-    fn start(program: &PathBuf, args: &[&str]) -> Result<Self> {
-        let mut child = Command::new(program)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot run netns-trace")?;
-        let stderr = child.stderr.take().context("its stderr is missing")?;
-        let running = Self(child);
-        for line in BufReader::new(stderr).lines() {
-            if line?.starts_with("measuring between") {
-                return Ok(running);
-            }
-        }
-        anyhow::bail!("netns-trace ended before it measured")
-    }
-
-    fn stop(mut self) -> Result<()> {
-        // SAFETY: a pid of a child that was not waited for yet.
-        unsafe { libc::kill(self.0.id() as i32, libc::SIGINT) };
-        let status = self.0.wait()?;
-        ensure!(status.success(), "netns-trace failed ({status})");
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(None)) && self.0.kill().is_ok() {
-            drop(self.0.wait());
-        }
-    }
 }

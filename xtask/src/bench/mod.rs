@@ -1,8 +1,10 @@
 //! Benchmarks: each case side by side with doing without, A B A B, in a private lab. Figures are
 //! ratios within one run; a machine that does something else meanwhile spoils them.
 
+mod filter;
 mod latency;
 mod many;
+mod running;
 
 use std::{path::PathBuf, process::Command};
 
@@ -18,6 +20,8 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Case {
+    /// What a filter costs packets that it leaves out, beside tcpdump's
+    Filter(filter::Options),
     /// What measuring latencies costs the sender of a 64-byte UDP flood
     Latency(latency::Options),
     /// Time and memory that many namespaces take
@@ -27,6 +31,7 @@ enum Case {
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.case {
+        Case::Filter(options) => filter::run(options),
         Case::Latency(options) => latency::run(options),
         Case::Many(options) => many::run(options),
     }
