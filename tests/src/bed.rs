@@ -9,6 +9,8 @@ use std::{
 
 use netns_trace::netns::NetNs;
 
+use crate::corpus::{Numbered, Stored};
+
 /// Two "containers" `a` and `b` on a bridge `br0` in a router namespace. Addresses: the router has
 /// 10.9.0.1 and fd09::1, `a` ends in 2, `b` in 3. Host sides of the veths: `va`, `vb`.
 pub struct Bed {
@@ -258,6 +260,19 @@ impl Bed {
         ns.run(|| crate::raw::send(interface, frames))
             .expect("entered")
             .expect("sent");
+    }
+
+    /// Sends frames from an interface with tcpreplay, as fast as that can.
+    ///
+    /// # Panics
+    ///
+    /// If not all are sent.
+    pub fn replay(&self, name: &str, interface: &str, frames: &[Stored]) {
+        let file = Numbered::new(frames, 1);
+        let file = file.path().to_str().expect("a path");
+        let said = self.in_ns(name, "tcpreplay", &["-t", "-i", interface, file]);
+        let sent = format!("Successful packets:        {}\n", frames.len());
+        assert!(said.contains(&sent), "{said}");
     }
 }
 

@@ -114,6 +114,18 @@ fn parse(file: &[u8]) -> (Option<u32>, Vec<(u32, Stored)>) {
     (word(20).map(|link_type| link_type & 0xffff), packets)
 }
 
+/// Ethernet frames that an interface sends as they are.
+///
+/// # Panics
+///
+/// If the folder cannot be read.
+#[must_use]
+pub fn sendable(folder: &Path) -> Vec<Stored> {
+    let mut all = packets(folder, &[1]);
+    all.retain(|packet| !packet.is_cut() && (14..1514).contains(&packet.data.len()));
+    all
+}
+
 /// Packets in one file, each at the second that is its number.
 pub struct Numbered {
     file: tempfile::NamedTempFile,
@@ -140,6 +152,12 @@ impl Numbered {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(&bytes).expect("written");
         Self { file }
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.file.path()
     }
 
     /// The numbers of those that tcpdump takes; or what it says against the expression.

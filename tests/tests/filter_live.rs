@@ -174,12 +174,8 @@ fn real_traffic_that_is_replayed_is_filtered_alike() {
             )
         })
         .collect();
-    let stored: Vec<Vec<u8>> = corpus::packets(&folder, &[1])
-        .into_iter()
-        .filter(|packet| !packet.is_cut() && (14..1514).contains(&packet.data.len()))
-        .map(|packet| packet.data)
-        .collect();
-    bed.send_frames("r", "va", &stored);
+    let stored = corpus::sendable(&folder);
+    bed.replay("r", "va", &stored);
     assert!(whole.stop().status.success());
     let whole = packets::read(&all);
     assert!(

@@ -12,10 +12,11 @@ use crate::{build_ebpf, install, vm};
 
 /// Programs that tests use as second witnesses, or have their containers from, with their Debian
 /// packages.
-const WITNESSES: [(&str, &str); 32] = [
+const WITNESSES: [(&str, &str); 33] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("capinfos", "wireshark-common"),
+    ("tcpreplay", "tcpreplay"),
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("ping", "iputils-ping"),

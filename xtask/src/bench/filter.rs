@@ -1,0 +1,270 @@
+//! What a filter costs packets that it leaves out: the sender's rate in a flood of 64-byte datagrams with nothing
+//! attached, with tcpdump's socket and with our classifier, which both want `tcp port 443`. And the two ways in
+//! which a filter could read packets, each by itself.
+
+use std::{io, os::fd::FromRawFd as _, os::fd::OwnedFd, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use netns_trace::lab::{self, LabSpec, Node, Topology, flood};
+
+use super::{running::Running, spread};
+
+/// What `cargo xtask bench filter` takes.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Rounds of runs
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Seconds of each run
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+}
+
+/// UDP payload of a frame of 64 bytes.
+const PAYLOAD: usize = 64 - 14 - 20 - 8;
+const EXPRESSION: &str = "tcp port 443";
+
+/// Runs it.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0 && options.seconds > 0, "nothing to run");
+    let program = super::build()?;
+    let lab = lab::up_private(&LabSpec::new(
+        Topology::Bridge,
+        format!("bench{}", std::process::id()),
+    ))?;
+    let containers: Vec<&Node> = lab.containers().collect();
+    let (a, b) = (containers[0], containers[1]);
+    let (from, to) = (a.open()?, b.open()?);
+    let at = b.address(false).context("a container without an address")?;
+    let time = Duration::from_secs(options.seconds);
+    let rate = || -> Result<f64> { Ok(flood(&from, &to, at, PAYLOAD, time)?.rate()) };
+    rate()?;
+    let target = format!("netns:{}", a.name);
+    let tcpdump = || {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", from.path().display()))
+            .args([
+                "tcpdump",
+                "-n",
+                "-p",
+                "-i",
+                "eth0",
+                "-w",
+                "/dev/null",
+                EXPRESSION,
+            ]);
+        command
+    };
+    let ours = |filter: &str| {
+        let mut command = Command::new(&program);
+        command.args([
+            "capture",
+            &target,
+            filter,
+            "--no-latency",
+            "-w",
+            "/dev/null",
+        ]);
+        command
+    };
+    let mut cases = [
+        ("tcpdump", tcpdump(), vec![]),
+        ("netns-trace", ours(EXPRESSION), vec![]),
+        // The tap alone: what its clock and counters cost without a filter's own code.
+        ("netns-trace, less 1", ours("less 1"), vec![]),
+    ];
+    let mut alone = Vec::new();
+    for _ in 0..options.rounds {
+        for (_, command, rates) in &mut cases {
+            alone.push(rate()?);
+            let running = Running::start(command, "listening on")?;
+            rates.push(rate()?);
+            running.stop()?;
+        }
+    }
+    println!(
+        "{:<20} {:>12} {:>8} {:>17} {:>12}",
+        "64-byte UDP flood", "rate", "ratio", "(lowest, highest)", "ns a packet"
+    );
+    let every = cases.len();
+    let base = spread(&mut alone.clone()).0;
+    println!("{:<20} {base:>10.0}/s", "nothing");
+    for (at, (name, _, rates)) in cases.iter_mut().enumerate() {
+        let before = alone.iter().skip(at).step_by(every);
+        let pairs: Vec<(f64, f64)> = before.copied().zip(rates.iter().copied()).collect();
+        let mut ratios: Vec<f64> = pairs.iter().map(|(without, with)| with / without).collect();
+        let mut cost: Vec<f64> = pairs
+            .iter()
+            .map(|(without, with)| 1e9 / with - 1e9 / without)
+            .collect();
+        let (ratio, low, high) = spread(&mut ratios);
+        println!(
+            "{name:<20} {:>10.0}/s {ratio:>8.3} {:>17} {:>12.0}",
+            spread(rates).0,
+            format!("({low:.3}, {high:.3})"),
+            spread(&mut cost).0
+        );
+    }
+    lab.down()?;
+    ways()
+}
+
+/// An instruction: code, registers (destination in the low half), offset, immediate value.
+type Insn = (u8, u8, i16, i32);
+
+/// Registers 1, 6 and 10 are the context, where it is kept, and the stack's top.
+const SAVE_CONTEXT: Insn = (0xbf, 0x16, 0, 0);
+const RETURN_0: [Insn; 2] = [(0xb7, 0, 0, 0), (0x95, 0, 0, 0)];
+/// What `tcp port 443` reads of a UDP packet, and the fields that it would of a TCP one: offset and size.
+const READS: [(i32, i32); 6] = [(12, 2), (23, 1), (20, 2), (14, 1), (34, 2), (36, 2)];
+
+/// Reads by `LD_ABS`.
+fn absolute() -> Vec<Insn> {
+    let mut insns = vec![SAVE_CONTEXT];
+    insns.extend(READS.map(|(at, size)| (if size == 1 { 0x30 } else { 0x28 }, 0, 0, at)));
+    insns.extend(RETURN_0);
+    insns
+}
+
+/// Reads by calls of bpf_skb_load_bytes to the stack, and from there.
+fn calls() -> Vec<Insn> {
+    const SKB_LOAD_BYTES: i32 = 26;
+    let mut insns = vec![SAVE_CONTEXT];
+    for (at, size) in READS {
+        insns.extend([
+            (0xbf, 0x61, 0, 0),
+            (0xb7, 2, 0, at),
+            (0xbf, 0xa3, 0, 0),
+            (0x07, 3, 0, -8),
+            (0xb7, 4, 0, size),
+            (0x85, 0, 0, SKB_LOAD_BYTES),
+            // Out of range: over the load.
+            (0x55, 0, 1, 0),
+            (if size == 1 { 0x71 } else { 0x69 }, 0xa0, -8, 0),
+        ]);
+    }
+    insns.extend(RETURN_0);
+    insns
+}
+
+/// How long each way of reading takes, run by the kernel on a packet.
+fn ways() -> Result<()> {
+    const ROUNDS: usize = 21;
+    let programs = [
+        ("nothing", load(&[SAVE_CONTEXT, RETURN_0[0], RETURN_0[1]])?),
+        ("LD_ABS", load(&absolute())?),
+        ("bpf_skb_load_bytes", load(&calls())?),
+    ];
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..ROUNDS {
+        for (time, (_, program)) in times.iter_mut().zip(&programs) {
+            time.push(f64::from(test_run(program)?));
+        }
+    }
+    println!(
+        "\n{:<20} {:>12} (lowest, highest)",
+        format!("{} reads of a packet", READS.len()),
+        "ns a run"
+    );
+    for (time, (name, _)) in times.iter_mut().zip(&programs) {
+        let (middle, low, high) = spread(time);
+        println!("{name:<20} {middle:>12} ({low}, {high})");
+    }
+    Ok(())
+}
+
+/// `union bpf_attr`, as far as these commands go; <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>.
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    kind: u32,
+    len: u32,
+    insns: u64,
+    license: u64,
+    more: [u64; 12],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    program: u32,
+    returned: u32,
+    size_in: u32,
+    size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    context: [u64; 4],
+}
+
+fn load(insns: &[Insn]) -> Result<OwnedFd> {
+    const PROG_LOAD: libc::c_int = 5;
+    const SCHED_CLS: u32 = 3;
+    let code: Vec<u64> = insns
+        .iter()
+        .map(|(code, registers, offset, value)| {
+            u64::from(*code)
+                | u64::from(*registers) << 8
+                | u64::from(*offset as u16) << 16
+                | u64::from(*value as u32) << 32
+        })
+        .collect();
+    let mut attributes = Load {
+        kind: SCHED_CLS,
+        len: code.len() as u32,
+        insns: code.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        ..Load::default()
+    };
+    // SAFETY: a live struct with its size; what it points to outlives the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_LOAD,
+            &raw mut attributes,
+            size_of::<Load>(),
+        )
+    };
+    ensure!(
+        fd >= 0,
+        "a program of {} instructions: {}",
+        code.len(),
+        io::Error::last_os_error()
+    );
+    // SAFETY: the call has made this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Nanoseconds of one run, of many.
+fn test_run(program: &OwnedFd) -> Result<u32> {
+    use std::os::fd::AsRawFd as _;
+    const PROG_TEST_RUN: libc::c_int = 10;
+    let mut packet = [0_u8; 64];
+    packet[12] = 8;
+    packet[14] = 0x45;
+    packet[23] = 17;
+    let mut attributes = TestRun {
+        program: program.as_raw_fd() as u32,
+        size_in: packet.len() as u32,
+        data_in: packet.as_ptr() as u64,
+        repeat: 1_000_000,
+        ..TestRun::default()
+    };
+    // SAFETY: a live struct with its size, and a packet that outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_TEST_RUN,
+            &raw mut attributes,
+            size_of::<TestRun>(),
+        )
+    };
+    ensure!(
+        result == 0,
+        "cannot run a program: {}",
+        io::Error::last_os_error()
+    );
+    Ok(attributes.duration)
+}
