@@ -1,8 +1,8 @@
 //! netns-trace sees and times every packet of a container from the host.
 //!
 //! Imports run one way: `cli` → `demo`, `session`, `watch`, `exec`, `clean` → `capture`, `probe`, `filter`, `lab`, `link`,
-//! `inspect` → `inventory`, `target` → `container` → `topology` → `netns` → `privilege`, `place`,
-//! `plain_file`, `signals`. `ARCHITECTURE.md` tells the way that a packet takes through them.
+//! `inspect` → `inventory`, `target` → `container` → `topology` → `netns` → `dissect`, `process`, `privilege`,
+//! `place`, `plain_file`, `recent`, `signals`. `ARCHITECTURE.md` tells the way that a packet takes through them.
 
 pub mod capture;
 pub mod clean;

@@ -43,8 +43,6 @@ pub(super) struct CaptureArgs {
     /// Write packets to FILE (- for stdout) rather than print them
     #[arg(short = 'w', long = "write", value_name = "FILE")]
     write: Option<PathBuf>,
-    #[command(flatten)]
-    rotation: RotationArgs,
     /// End after N packets
     #[arg(short = 'c', long = "count", value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..))]
@@ -123,8 +121,6 @@ pub(super) struct CaptureArgs {
     /// More of each packet, twice or thrice still more; with -w: say what is done, twice also why
     #[arg(short = 'v', long, action = ArgAction::Count)]
     verbose: u8,
-    #[command(flatten)]
-    text: TextArgs,
     /// Flush each line of text (the same as -U)
     #[arg(short = 'l', hide = true)]
     line_buffered: bool,
@@ -139,6 +135,11 @@ pub(super) struct CaptureArgs {
         hide = true
     )]
     attach: AttachMethod,
+    // Headings last: clap gives them to all that follows.
+    #[command(flatten)]
+    rotation: RotationArgs,
+    #[command(flatten)]
+    text: TextArgs,
 }
 
 /// One word of `--taps`.
