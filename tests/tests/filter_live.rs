@@ -309,6 +309,7 @@ fn what_is_no_filter_is_told_with_its_place() {
         ("", "no instructions"),
         ("2\n40 0 0 12\n", "after 1 of 2"),
         ("1\n177 0 0\n", "line 2"),
+        ("40000\n", "32768 at most"),
     ] {
         let file = bed.file("code");
         std::fs::write(&file, text).expect("written");
@@ -321,6 +322,19 @@ fn what_is_no_filter_is_told_with_its_place() {
         assert_eq!(done.status.code(), Some(2), "{done:?}");
         assert!(done.stderr.contains(word), "{done:?}");
     }
+    // A chain of comparisons whose last jump is to lead over all of them.
+    let mut code = "30002\n32 0 0 26\n".to_owned();
+    for host in 0..15_000 {
+        code.push_str(&format!("21 0 1 {host}\n6 0 0 262144\n"));
+    }
+    code.push_str("6 0 0 0\n");
+    let file = bed.file("code");
+    std::fs::write(&file, code).expect("written");
+    let said = refused(&["--filter-bytecode", &file.to_string_lossy()]);
+    assert!(
+        said.contains("too long") && said.contains("32767"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -3,9 +3,7 @@
 use super::{
     Printed, Printer,
     bytes::{Bytes, Truncated},
-    checksum,
-    igmp::RECORDS,
-    put,
+    checksum, put,
     transport::Ip,
     words::{Words, bits, proto, word},
 };
@@ -317,7 +315,7 @@ impl Printer<'_> {
             if len < 28 + sources * 16 {
                 self.to.push_str(" [invalid number of sources]");
             } else if self.verbose() > 1 {
-                self.listener_sources(bytes, 28, sources)?;
+                self.sources(bytes, 28, sources, 16)?;
             } else {
                 put!(self, ", {sources} source(s)");
             }
@@ -326,51 +324,12 @@ impl Printer<'_> {
         Ok(())
     }
 
-    fn listener_sources(&mut self, bytes: Bytes<'_>, at: usize, count: usize) -> Printed {
-        self.to.push_str(" {");
-        for source in 0..count {
-            put!(self, " {}", self.v6(bytes, at + source * 16)?);
-        }
-        self.to.push_str(" }");
-        Ok(())
-    }
-
     fn listener_report(&mut self, bytes: Bytes<'_>, len: usize) -> Printed {
         if len < 8 {
             put!(self, " [invalid len {len}]");
             return Ok(());
         }
-        let groups = bytes.u16(6)?;
-        put!(self, ", {groups} group record(s)");
-        if self.verbose() == 0 {
-            return Ok(());
-        }
-        let mut at = 8;
-        for _ in 0..groups {
-            if len < at + 20 {
-                self.to.push_str(" [invalid number of groups]");
-                return Ok(());
-            }
-            put!(self, " [gaddr {}", self.v6(bytes, at + 4)?);
-            let kind = bytes.u8(at)?;
-            match word(RECORDS, kind.into()) {
-                Some(name) => put!(self, " {name}"),
-                None => put!(self, "  [v2-report-#{kind}]"),
-            }
-            let sources = usize::from(bytes.u16(at + 2)?);
-            if len < at + 20 + sources * 16 {
-                put!(self, " [invalid number of sources {sources}]");
-                return Ok(());
-            }
-            if self.verbose() == 1 {
-                put!(self, ", {sources} source(s)");
-            } else {
-                self.listener_sources(bytes, at + 20, sources)?;
-            }
-            at += 20 + sources * 16;
-            self.to.push(']');
-        }
-        Ok(())
+        self.group_records(bytes, len, 16, "v2")
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::{
     Printed, Printer,
-    bytes::Bytes,
+    bytes::{Bytes, Truncated},
     checksum, put,
     words::{Words, word},
 };
 
 /// What a group record says; MLD's are the same (RFC 3810).
-pub(super) const RECORDS: &Words = &[
+const RECORDS: &Words = &[
     (1, "is_in"),
     (2, "is_ex"),
     (3, "to_in"),
@@ -115,11 +115,7 @@ impl Printer<'_> {
             if len < 12 + sources * 4 {
                 self.to.push_str(" [invalid number of sources]");
             } else if self.verbose() > 1 {
-                self.to.push_str(" {");
-                for source in 0..sources {
-                    put!(self, " {}", self.v4(bytes, 12 + source * 4)?);
-                }
-                self.to.push_str(" }");
+                self.sources(bytes, 12, sources, 4)?;
             } else {
                 put!(self, ", {sources} source(s)");
             }
@@ -133,6 +129,17 @@ impl Printer<'_> {
             put!(self, " [invalid len {len}]");
             return Ok(());
         }
+        self.group_records(bytes, len, 4, "v3")
+    }
+
+    /// The group records of a report, whose addresses have `width` bytes; IGMP's and MLD's.
+    pub(super) fn group_records(
+        &mut self,
+        bytes: Bytes<'_>,
+        len: usize,
+        width: usize,
+        version: &str,
+    ) -> Printed {
         let groups = bytes.u16(6)?;
         put!(self, ", {groups} group record(s)");
         if self.verbose() == 0 {
@@ -140,34 +147,59 @@ impl Printer<'_> {
         }
         let mut at = 8;
         for _ in 0..groups {
-            if len < at + 8 {
+            let first = at + 4 + width;
+            if len < first {
                 self.to.push_str(" [invalid number of groups]");
                 return Ok(());
             }
-            put!(self, " [gaddr {}", self.v4(bytes, at + 4)?);
+            put!(self, " [gaddr {}", self.address_at(bytes, at + 4, width)?);
             let kind = bytes.u8(at)?;
             match word(RECORDS, kind.into()) {
                 Some(name) => put!(self, " {name}"),
-                None => put!(self, "  [v3-report-#{kind}]"),
+                None => put!(self, "  [{version}-report-#{kind}]"),
             }
             let sources = usize::from(bytes.u16(at + 2)?);
-            if len < at + 8 + sources * 4 {
+            if len < first + sources * width {
                 put!(self, " [invalid number of sources {sources}]");
                 return Ok(());
             }
             if self.verbose() == 1 {
                 put!(self, ", {sources} source(s)");
             } else {
-                self.to.push_str(" {");
-                for source in 0..sources {
-                    put!(self, " {}", self.v4(bytes, at + 8 + source * 4)?);
-                }
-                self.to.push_str(" }");
+                self.sources(bytes, first, sources, width)?;
             }
-            at += 8 + sources * 4;
+            at = first + sources * width;
             self.to.push(']');
         }
         Ok(())
+    }
+
+    /// The addresses that a query or a record lists.
+    pub(super) fn sources(
+        &mut self,
+        bytes: Bytes<'_>,
+        at: usize,
+        count: usize,
+        width: usize,
+    ) -> Printed {
+        self.to.push_str(" {");
+        for source in 0..count {
+            put!(
+                self,
+                " {}",
+                self.address_at(bytes, at + source * width, width)?
+            );
+        }
+        self.to.push_str(" }");
+        Ok(())
+    }
+
+    /// An address of 4 or 16 bytes.
+    fn address_at(&self, bytes: Bytes<'_>, at: usize, width: usize) -> Result<String, Truncated> {
+        match width {
+            4 => self.v4(bytes, at),
+            _ => self.v6(bytes, at),
+        }
     }
 
     /// `1h5m1s`.

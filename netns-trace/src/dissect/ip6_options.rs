@@ -9,6 +9,18 @@ use super::{
 /// A header's length, or `None` where nothing more can be printed.
 type Length = Result<Option<usize>, Truncated>;
 
+/// Kind and length of the option at a place, if all of it is there.
+fn option_at(bytes: Bytes<'_>, at: usize) -> Result<Option<(u8, usize)>, Truncated> {
+    let kind = bytes.u8(at)?;
+    let left = bytes.len() - at;
+    let len = match kind {
+        0 => 1,
+        _ if left < 2 => return Ok(None),
+        _ => usize::from(bytes.u8(at + 1)?) + 2,
+    };
+    Ok((len <= left).then_some((kind, len)))
+}
+
 impl Printer<'_> {
     pub(super) fn hop_by_hop(
         &mut self,
@@ -66,16 +78,10 @@ impl Printer<'_> {
         let mut seen_jumbo = false;
         let mut at = 0;
         while at < bytes.len() {
-            let kind = bytes.u8(at)?;
             let left = bytes.len() - at;
-            let len = match kind {
-                0 => 1,
-                _ if left < 2 => return Ok(false),
-                _ => usize::from(bytes.u8(at + 1)?) + 2,
-            };
-            if len > left {
+            let Some((kind, len)) = option_at(bytes, at)? else {
                 return Ok(false);
-            }
+            };
             match kind {
                 0 if verbose => self.to.push_str("(pad1)"),
                 1 if verbose => self.to.push_str("(padn)"),
@@ -146,16 +152,9 @@ impl Printer<'_> {
     fn ip6_suboptions(&mut self, bytes: Bytes<'_>) -> Result<bool, Truncated> {
         let mut at = 0;
         while at < bytes.len() {
-            let kind = bytes.u8(at)?;
-            let left = bytes.len() - at;
-            let len = match kind {
-                0 => 1,
-                _ if left < 2 => return Ok(false),
-                _ => usize::from(bytes.u8(at + 1)?) + 2,
-            };
-            if len > left {
+            let Some((kind, len)) = option_at(bytes, at)? else {
                 return Ok(false);
-            }
+            };
             match kind {
                 0 => self.to.push_str(", pad1"),
                 1 => self.to.push_str(", padn"),

@@ -4,10 +4,9 @@
 
 use std::{io, os::fd::FromRawFd as _, os::fd::OwnedFd, process::Command, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
-use netns_trace::lab::{self, LabSpec, Node, Topology, flood};
+use anyhow::{Result, ensure};
 
-use super::{running::Running, spread};
+use super::{flooded::Flooded, running::Running, spread};
 
 /// What `cargo xtask bench filter` takes.
 #[derive(clap::Args)]
@@ -20,30 +19,18 @@ pub(crate) struct Options {
     seconds: u64,
 }
 
-/// UDP payload of a frame of 64 bytes.
-const PAYLOAD: usize = 64 - 14 - 20 - 8;
 const EXPRESSION: &str = "tcp port 443";
 
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0 && options.seconds > 0, "nothing to run");
     let program = super::build()?;
-    let lab = lab::up_private(&LabSpec::new(
-        Topology::Bridge,
-        format!("bench{}", std::process::id()),
-    ))?;
-    let containers: Vec<&Node> = lab.containers().collect();
-    let (a, b) = (containers[0], containers[1]);
-    let (from, to) = (a.open()?, b.open()?);
-    let at = b.address(false).context("a container without an address")?;
-    let time = Duration::from_secs(options.seconds);
-    let rate = || -> Result<f64> { Ok(flood(&from, &to, at, PAYLOAD, time)?.rate()) };
-    rate()?;
-    let target = format!("netns:{}", a.name);
+    let flooded = Flooded::new(Duration::from_secs(options.seconds))?;
+    let target = &flooded.targets()[0];
     let tcpdump = || {
         let mut command = Command::new("nsenter");
         command
-            .arg(format!("--net={}", from.path().display()))
+            .arg(format!("--net={}", flooded.from.path().display()))
             .args([
                 "tcpdump",
                 "-n",
@@ -60,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let mut command = Command::new(&program);
         command.args([
             "capture",
-            &target,
+            target,
             filter,
             "--no-latency",
             "-w",
@@ -77,9 +64,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut alone = Vec::new();
     for _ in 0..options.rounds {
         for (_, command, rates) in &mut cases {
-            alone.push(rate()?);
+            alone.push(flooded.rate()?);
             let running = Running::start(command, "listening on")?;
-            rates.push(rate()?);
+            rates.push(flooded.rate()?);
             running.stop()?;
         }
     }
@@ -106,7 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             spread(&mut cost).0
         );
     }
-    lab.down()?;
+    flooded.down()?;
     ways()
 }
 

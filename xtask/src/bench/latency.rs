@@ -3,10 +3,9 @@
 
 use std::{process::Command, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
-use netns_trace::lab::{self, LabSpec, Node, Topology, flood};
+use anyhow::{Result, ensure};
 
-use super::{running::Running, spread};
+use super::{flooded::Flooded, running::Running, spread};
 
 /// What `cargo xtask bench latency` takes.
 #[derive(clap::Args)]
@@ -19,8 +18,6 @@ pub(crate) struct Options {
     seconds: u64,
 }
 
-/// UDP payload of a frame of 64 bytes.
-const PAYLOAD: usize = 64 - 14 - 20 - 8;
 /// eth0 and its host side, of both containers: what a packet passes.
 const TAPS: f64 = 4.0;
 
@@ -28,18 +25,8 @@ const TAPS: f64 = 4.0;
 pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.pairs > 0 && options.seconds > 0, "nothing to run");
     let program = super::build()?;
-    let lab = lab::up_private(&LabSpec::new(
-        Topology::Bridge,
-        format!("bench{}", std::process::id()),
-    ))?;
-    let containers: Vec<&Node> = lab.containers().collect();
-    let (a, b) = (containers[0], containers[1]);
-    let (from, to) = (a.open()?, b.open()?);
-    let at = b.address(false).context("a container without an address")?;
-    let time = Duration::from_secs(options.seconds);
-    let rate = || -> Result<f64> { Ok(flood(&from, &to, at, PAYLOAD, time)?.rate()) };
-    rate()?;
-    let targets = format!("netns:{},netns:{}", a.name, b.name);
+    let flooded = Flooded::new(Duration::from_secs(options.seconds))?;
+    let targets = flooded.targets().join(",");
     let cases: [(&str, &[&str]); 1] = [(
         "latency at 4 taps",
         &["latency", &targets, "--taps", "inside,veth", "--json"],
@@ -51,10 +38,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for (name, args) in cases {
         let (mut alone, mut with, mut ratios, mut cost) = (vec![], vec![], vec![], vec![]);
         for _ in 0..options.pairs {
-            let a = rate()?;
+            let a = flooded.rate()?;
             let mut command = Command::new(&program);
             let running = Running::start(command.args(args), "measuring between")?;
-            let b = rate()?;
+            let b = flooded.rate()?;
             running.stop()?;
             alone.push(a);
             with.push(b);
@@ -70,6 +57,5 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             spread(&mut cost).0
         );
     }
-    lab.down()?;
-    Ok(())
+    flooded.down()
 }

@@ -2,6 +2,7 @@
 //! ratios within one run; a machine that does something else meanwhile spoils them.
 
 mod filter;
+mod flooded;
 mod latency;
 mod many;
 mod running;

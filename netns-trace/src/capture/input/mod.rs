@@ -2,6 +2,7 @@
 //!
 //! A file is untrusted. Each error tells at which byte it is; all before it was given out.
 
+mod order;
 mod pcap;
 mod pcapng;
 mod stream;

@@ -1,7 +1,9 @@
 //! The classic format: <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html>, and what was written
 //! before that was written down.
 
-use super::{InputError, InputPacket, Interface, Item, MAX_PACKET, Problem, stream::Stream};
+use super::{
+    InputError, InputPacket, Interface, Item, MAX_PACKET, Problem, order::Order, stream::Stream,
+};
 
 const MICROSECONDS: u32 = 0xa1b2_c3d4;
 const NANOSECONDS: u32 = 0xa1b2_3c4d;
@@ -11,7 +13,7 @@ const PATCHED: u32 = 0xa1b2_cd34;
 /// What the first number tells.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
-    is_big_endian: bool,
+    order: Order,
     /// Nanoseconds of a tick.
     tick_ns: u64,
     /// Bytes before each packet.
@@ -22,29 +24,16 @@ impl Kind {
     pub(super) fn of(magic: [u8; 4]) -> Option<Self> {
         let little = u32::from_le_bytes(magic);
         let is_known = |number| matches!(number, MICROSECONDS | NANOSECONDS | PATCHED);
-        let is_big_endian = !is_known(little);
-        let number = if is_big_endian {
-            little.swap_bytes()
+        let (order, number) = if is_known(little) {
+            (Order::Little, little)
         } else {
-            little
+            (Order::Big, little.swap_bytes())
         };
         is_known(number).then_some(Self {
-            is_big_endian,
+            order,
             tick_ns: if number == NANOSECONDS { 1 } else { 1000 },
             record: if number == PATCHED { 24 } else { 16 },
         })
-    }
-
-    fn u32(self, bytes: &[u8], at: usize) -> u32 {
-        let mut word = [0; 4];
-        if let Some(bytes) = bytes.get(at..at + 4) {
-            word.copy_from_slice(bytes);
-        }
-        if self.is_big_endian {
-            u32::from_be_bytes(word)
-        } else {
-            u32::from_le_bytes(word)
-        }
     }
 }
 
@@ -68,12 +57,7 @@ impl Pcap {
     /// Reads the header behind the first number.
     pub(super) fn open(stream: &mut Stream, kind: Kind) -> Result<Self, InputError> {
         let header = stream.take(20, "the file header")?;
-        let versions = kind.u32(header, 0);
-        let (major, minor) = if kind.is_big_endian {
-            (versions >> 16, versions & 0xffff)
-        } else {
-            (versions & 0xffff, versions >> 16)
-        };
+        let (major, minor) = (kind.order.u16(header, 0), kind.order.u16(header, 2));
         // 543 is what DG/UX wrote.
         if major != 2 && major != 543 {
             return Err(InputError {
@@ -89,8 +73,8 @@ impl Pcap {
             _ => Swapped::No,
         };
         let interface = Interface {
-            link_type: link_type(kind.u32(header, 16)),
-            snaplen: kind.u32(header, 12),
+            link_type: link_type(kind.order.u32(header, 16)),
+            snaplen: kind.order.u32(header, 12),
             name: None,
         };
         Ok(Self {
@@ -114,7 +98,7 @@ impl Pcap {
         }
         let offset = stream.offset();
         let header = stream.take(self.kind.record, "a packet's header")?;
-        let word = |at| self.kind.u32(header, at);
+        let word = |at| self.kind.order.u32(header, at);
         let (seconds, fraction) = (u64::from(word(0)), u64::from(word(4)));
         let (mut captured, mut original) = (word(8), word(12));
         if self.swapped == Swapped::Yes

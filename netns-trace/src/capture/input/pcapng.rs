@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{InputError, InputPacket, Interface, Item, MAX_PACKET, Problem, stream::Stream};
+use super::{
+    InputError, InputPacket, Interface, Item, MAX_PACKET, Problem, order::Order, stream::Stream,
+};
 
 /// What a section starts with, in either byte order.
 pub(super) const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
@@ -47,7 +49,7 @@ struct Known {
 }
 
 pub(super) struct PcapNg {
-    is_big_endian: bool,
+    order: Order,
     /// Those of this section.
     interfaces: Vec<Known>,
     /// How many there were in all sections.
@@ -72,7 +74,7 @@ impl PcapNg {
     /// Reads the rest of the first section's header.
     pub(super) fn open(stream: &mut Stream) -> Result<Self, InputError> {
         let mut file = Self {
-            is_big_endian: false,
+            order: Order::Little,
             interfaces: Vec::new(),
             count: 0,
             names: Vec::new(),
@@ -80,42 +82,6 @@ impl PcapNg {
         };
         file.section(stream)?;
         Ok(file)
-    }
-
-    fn u16(&self, bytes: &[u8], at: usize) -> u16 {
-        let mut word = [0; 2];
-        if let Some(bytes) = bytes.get(at..at + 2) {
-            word.copy_from_slice(bytes);
-        }
-        if self.is_big_endian {
-            u16::from_be_bytes(word)
-        } else {
-            u16::from_le_bytes(word)
-        }
-    }
-
-    fn u32(&self, bytes: &[u8], at: usize) -> u32 {
-        let mut word = [0; 4];
-        if let Some(bytes) = bytes.get(at..at + 4) {
-            word.copy_from_slice(bytes);
-        }
-        if self.is_big_endian {
-            u32::from_be_bytes(word)
-        } else {
-            u32::from_le_bytes(word)
-        }
-    }
-
-    fn u64(&self, bytes: &[u8], at: usize) -> u64 {
-        let mut word = [0; 8];
-        if let Some(bytes) = bytes.get(at..at + 8) {
-            word.copy_from_slice(bytes);
-        }
-        if self.is_big_endian {
-            u64::from_be_bytes(word)
-        } else {
-            u64::from_le_bytes(word)
-        }
     }
 
     /// A section's header, behind its type: it tells the byte order of all that follows.
@@ -127,21 +93,21 @@ impl PcapNg {
         };
         let start = stream.take(8, "a section's header")?.to_vec();
         let order = &start[4..8];
-        self.is_big_endian = if order == BYTE_ORDER.to_be_bytes() {
-            true
+        self.order = if order == BYTE_ORDER.to_be_bytes() {
+            Order::Big
         } else if order == BYTE_ORDER.to_le_bytes() {
-            false
+            Order::Little
         } else {
             return Err(bad("a section whose byte order is not told".to_owned()));
         };
-        let len = self.u32(&start, 0);
+        let len = self.order.u32(&start, 0);
         if !(28..=MAX_BLOCK).contains(&len) || !len.is_multiple_of(4) {
             return Err(bad(format!("a section's header of {len} bytes")));
         }
         let rest = stream
             .take(len as usize - 12, "a section's header")?
             .to_vec();
-        let (major, minor) = (self.u16(&rest, 0), self.u16(&rest, 2));
+        let (major, minor) = (self.order.u16(&rest, 0), self.order.u16(&rest, 2));
         // 1.2 is read as 1.0: some wrote it.
         if major != 1 || !matches!(minor, 0 | 2) {
             return Err(bad(format!(
@@ -155,7 +121,7 @@ impl PcapNg {
 
     /// A block's length stands at both of its ends.
     fn check_end(&self, rest: &[u8], len: u32, offset: u64) -> Result<(), InputError> {
-        let told = self.u32(rest, rest.len().saturating_sub(4));
+        let told = self.order.u32(rest, rest.len().saturating_sub(4));
         if told == len {
             return Ok(());
         }
@@ -182,11 +148,11 @@ impl PcapNg {
                 self.section(stream)?;
                 continue;
             }
-            let kind = self.u32(&kind, 0);
+            let kind = self.order.u32(&kind, 0);
             let head = stream.take(4, "a block's header")?;
             let mut len_bytes = [0; 4];
             len_bytes.copy_from_slice(head);
-            let len = self.u32(&len_bytes, 0);
+            let len = self.order.u32(&len_bytes, 0);
             if !(12..=MAX_BLOCK).contains(&len) || !len.is_multiple_of(4) {
                 return Err(InputError {
                     offset,
@@ -243,14 +209,14 @@ impl PcapNg {
                 (2, value) => name = Some(String::from_utf8_lossy(text(value)).into_owned()),
                 (9, [resolution, ..]) => clock.per_second = per_second(*resolution)?,
                 (14, value) if value.len() >= 8 => {
-                    clock.offset = self.u64(value, 0).cast_signed();
+                    clock.offset = self.order.u64(value, 0).cast_signed();
                 }
                 _ => {}
             }
         }
         let interface = Interface {
-            link_type: self.u16(block, 0),
-            snaplen: self.u32(block, 4),
+            link_type: self.order.u16(block, 0),
+            snaplen: self.order.u32(block, 4),
             name,
         };
         self.interfaces.push(Known {
@@ -265,7 +231,8 @@ impl PcapNg {
     fn fields(&self, kind: u32) -> Result<Fields, String> {
         let block = &self.block;
         let ticks = |high: usize| {
-            u64::from(self.u32(block, high)) << 32 | u64::from(self.u32(block, high + 4))
+            u64::from(self.order.u32(block, high)) << 32
+                | u64::from(self.order.u32(block, high + 4))
         };
         let least = if kind == SIMPLE_PACKET { 4 } else { 20 };
         if block.len() < least {
@@ -273,7 +240,7 @@ impl PcapNg {
         }
         Ok(match kind {
             SIMPLE_PACKET => {
-                let original = self.u32(block, 0);
+                let original = self.order.u32(block, 0);
                 let snaplen = self.interfaces.first().map_or(0, |first| first.snaplen);
                 let bound = if snaplen == 0 { u32::MAX } else { snaplen };
                 Fields {
@@ -287,13 +254,13 @@ impl PcapNg {
             }
             kind => Fields {
                 interface: if kind == PACKET {
-                    self.u32(block, 0)
+                    self.order.u32(block, 0)
                 } else {
-                    self.u16(block, 0).into()
+                    self.order.u16(block, 0).into()
                 },
                 ticks: ticks(4),
-                captured: self.u32(block, 12),
-                original: self.u32(block, 16),
+                captured: self.order.u32(block, 12),
+                original: self.order.u32(block, 16),
                 data: 20,
                 is_enhanced: kind == PACKET,
             },
@@ -333,13 +300,13 @@ impl PcapNg {
             match code {
                 1 => packet.comment = str::from_utf8(text(value)).ok(),
                 2 if value.len() >= 4 => {
-                    packet.egress = match self.u32(value, 0) & 3 {
+                    packet.egress = match self.order.u32(value, 0) & 3 {
                         1 => Some(false),
                         2 => Some(true),
                         _ => None,
                     };
                 }
-                5 if fields.is_enhanced && value.len() >= 8 => packet.id = self.u64(value, 0),
+                5 if fields.is_enhanced && value.len() >= 8 => packet.id = self.order.u64(value, 0),
                 _ => {}
             }
         }
@@ -351,7 +318,10 @@ impl PcapNg {
         let mut at = at;
         std::iter::from_fn(move || {
             let head = self.block.get(at..at + 4)?;
-            let (code, len) = (self.u16(head, 0), usize::from(self.u16(head, 2)));
+            let (code, len) = (
+                self.order.u16(head, 0),
+                usize::from(self.order.u16(head, 2)),
+            );
             if code == 0 {
                 return None;
             }
@@ -367,7 +337,10 @@ impl PcapNg {
         let mut names = Vec::new();
         let mut at = 0;
         while let Some(head) = self.block.get(at..at + 4) {
-            let (kind, len) = (self.u16(head, 0), usize::from(self.u16(head, 2)));
+            let (kind, len) = (
+                self.order.u16(head, 0),
+                usize::from(self.order.u16(head, 2)),
+            );
             let Some(value) = self.block.get(at + 4..at + 4 + len) else {
                 break;
             };
