@@ -156,3 +156,53 @@ fn a_container_in_the_hosts_network_is_said_to_be() {
     let seen = sightings::read(&path);
     assert!(of_port(seen.into_iter().map(|one| one.packet).collect(), 80).len() >= 7);
 }
+
+/// In a PID namespace, where the kernel's numbers of processes mean nothing, and on the real machine.
+#[test]
+fn a_containers_processes_are_told() {
+    require_root!();
+    let Some(docker) = Docker::private() else {
+        return;
+    };
+    let machine = docker.machine();
+    let serve = "echo hello >/tmp/index.html; exec httpd -f -p 80 -h /tmp";
+    docker.run("web", &["-p", "8080:80"], &["sh", "-c", serve]);
+    docker.run("db", &[], &[]);
+    let web = docker.address("web");
+    let (path, name) = file(machine, "web.pcapng");
+    let words = format!("docker:web,docker:db --process --taps inside,veth tcp -w {name}");
+    let capture = machine.capture(&words, "listening on");
+    let ask = format!("wget -q -O - http://{web}/ && exit 0");
+    assert_eq!(docker.exec("db", &["sh", "-c", &ask]), "hello");
+    let done = capture.stop();
+    assert!(done.status.success(), "{}", done.stderr);
+    let mut list = machine.command("tshark");
+    list.args([
+        "-r",
+        &path.display().to_string(),
+        "-T",
+        "fields",
+        "-e",
+        "frame.interface_name",
+    ]);
+    list.args(["-e", "tcp.dstport", "-e", "frame.comment"]);
+    let listed = tool::must(list);
+    assert!(listed.lines().count() > 20, "{listed}");
+    let server = format!("process: httpd, pid {}", docker.pid("web"));
+    for line in listed.lines() {
+        let of_web = line.starts_with("eth0@web");
+        assert!(!of_web || line.ends_with(&server), "{listed}");
+    }
+
+    let outside = ["capture", "docker:db", "-nt", "--process", "tcp"];
+    let mut command = machine.from_outside(&outside);
+    command.stdout(std::process::Stdio::piped());
+    let mut capture = tool::Running::start(command);
+    capture.wait_for("listening on");
+    assert_eq!(docker.exec("db", &["sh", "-c", &ask]), "hello");
+    let done = capture.stop();
+    assert!(done.stdout.lines().count() >= 7, "{done:?}");
+    for line in done.stdout.lines() {
+        assert!(line.starts_with("[wget "), "{done:?}");
+    }
+}

@@ -45,14 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let ours = |filter: &str| {
         let mut command = Command::new(&program);
-        command.args([
-            "capture",
-            target,
-            filter,
-            "--no-latency",
-            "-w",
-            "/dev/null",
-        ]);
+        command.args(["capture", target, filter, "--no-latency", "-w", "/dev/null"]);
         command
     };
     let mut cases = [
