@@ -1,7 +1,7 @@
 //! A packet in words: what tcpdump prints of it with `-n`, to the letter where the protocol is one of those
 //! that containers speak, and a short line for the rest.
 //!
-//! Pure: bytes go in, text comes out. Every byte is untrusted. All reads go through [`bytes::Bytes`], which
+//! Pure: bytes go in, text comes out. Every byte is untrusted. All reads go through `bytes::Bytes`, which
 //! cannot reach beyond the packet, and whatever a packet says goes out escaped.
 
 mod address;
