@@ -10,8 +10,11 @@ use std::{
     time::Duration,
 };
 
+use netns_trace::lab::Topology;
 use netns_trace_tests::{
     bed::{Bed, must},
+    net::Net,
+    refusal::refused_early,
     summary::{self, assert_balanced, number, taps},
     tool::{Done, Running, netns_trace},
 };
@@ -304,5 +307,42 @@ fn processes_that_cannot_be_are_refused() {
         let done = netns_trace_tests::tool::done(command);
         assert_eq!(done.status.code(), Some(2), "{done:?}");
         assert!(done.stderr.contains(what), "{done:?}");
+    }
+    let said = refused_early(
+        &["capture", "host", "--process", "-w", "/nowhere/x.pcap"],
+        2,
+    );
+    assert!(said.contains("pcapng"), "{said}");
+}
+
+#[test]
+fn what_leaves_is_told_at_the_shared_taps_too() {
+    let net = Net::up(Topology::Nat);
+    let (one, outside) = (net.container(0), net.outside());
+    let target = net.target(0);
+    let mut command = netns_trace([
+        "capture",
+        &target,
+        "-nt",
+        "--process",
+        "--taps",
+        "all",
+        "udp",
+    ]);
+    command.stdout(Stdio::piped());
+    let mut running = Running::start(command);
+    running.wait_for("listening on");
+    net.send(one, outside, 5, 100);
+    std::thread::sleep(Duration::from_millis(300));
+    let done = running.stop();
+    let whose = format!(" {}] IP ", std::process::id());
+    for (tap, direction) in [("eth0@", " Out "), ("br0@", " In "), ("up0@", " Out ")] {
+        let lines = done
+            .stdout
+            .lines()
+            .filter(|line| line.contains("length 100"));
+        let here = lines.filter(|line| line.starts_with(tap) && line.contains(direction));
+        let told = here.filter(|line| line.contains(&whose)).count();
+        assert_eq!(told, 5, "{tap} {done:?}");
     }
 }

@@ -21,15 +21,18 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use super::plan::Plan;
+use super::plan::{Plan, PlannedTap};
 use crate::{
     capture::LinkType,
     inspect::socket_owners,
     netns::{Identity, NetNs},
     probe::Makers,
     process::{Flow, OwnedSocket, Process, ProcessFilter, ProcessTable},
+    recent::Recent,
 };
 
+/// Packets that are remembered at least, to tell at a shared tap what was known at the target's.
+const MAX_PACKETS: usize = 64 << 10;
 /// How long the start waits for the first look at all namespaces.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// How long a packet waits for another one.
@@ -61,6 +64,8 @@ pub(super) struct Passage {
     pub(super) leaving: bool,
     /// How the packet starts.
     pub(super) link_type: LinkType,
+    /// The same number wherever it passed; 0 where that is not known.
+    pub(super) packet: u64,
 }
 
 /// How many packets were told whose they are.
@@ -80,6 +85,8 @@ pub(super) struct Processes {
     looks: Sender<Look>,
     found: Receiver<Found>,
     told: Told,
+    /// By packets, where some pass taps that no namespace owns.
+    packets: Option<Recent<u64, Arc<Process>>>,
 }
 
 /// A namespace whose sockets are looked at.
@@ -117,11 +124,16 @@ impl Processes {
             looks,
             found,
             told: Told::default(),
+            packets: None,
         })
     }
 
     /// Takes in the namespaces of a plan, and the sockets that are there.
     pub(super) fn admit(&mut self, plan: &Plan) {
+        let is_shared = |tap: &PlannedTap| tap.is_written() && tap.owner.is_none();
+        if self.packets.is_none() && plan.taps.iter().any(is_shared) {
+            self.packets = Some(Recent::new(MAX_PACKETS));
+        }
         for ns in plan.taps.iter().filter_map(|tap| tap.owner.as_ref()) {
             if let Entry::Vacant(entry) = self.owners.entry(ns.inode()) {
                 entry.insert(Owner {
@@ -161,6 +173,14 @@ impl Processes {
             && self.look_again(owner)
         {
             process = self.known(passage, socket, Some(&flow), makers);
+        }
+        if let Some(packets) = &mut self.packets
+            && passage.packet != 0
+        {
+            match &process {
+                Some(process) => drop(packets.insert(passage.packet, Arc::clone(process))),
+                None => process = packets.get(&passage.packet).cloned(),
+            }
         }
         match process {
             Some(_) => self.told.attributed += 1,

@@ -411,7 +411,7 @@ impl Capture<'_> {
                 eprint!("{}", account.text());
                 if let Some(told) = told {
                     eprintln!(
-                        "  {} told by process, {} of unknown processes",
+                        "  processes: {} packets attributed, {} unknown",
                         told.attributed, told.unknown
                     );
                 }

@@ -288,6 +288,10 @@ impl<'a> Taken<'a> {
             return;
         };
         let hook = written.account;
+        let id = match header.packet_id {
+            0 => 0,
+            id => id | from.generation << GENERATION_SHIFT,
+        };
         let mut process = None;
         if verdict == Verdict::Wanted
             && !self.is_complete()
@@ -297,6 +301,7 @@ impl<'a> Taken<'a> {
                 owner: tap.owner,
                 leaving: written.leaving,
                 link_type: tap.link_type,
+                packet: id,
             };
             process = processes.of(passage, header.socket, data, makers);
             if !processes.takes(process.as_deref()) {
@@ -325,9 +330,7 @@ impl<'a> Taken<'a> {
                     time,
                 );
                 packet.process = process.as_deref();
-                if packet.id != 0 {
-                    packet.id |= from.generation << GENERATION_SHIFT;
-                }
+                packet.id = id;
                 self.output.packet(&packet, hook);
                 self.accepted += 1;
             }

@@ -22,6 +22,7 @@ const ANY: &str = "any";
 /// Refuses what no machine and no target could make possible.
 pub(super) fn check_wishes(config: &CaptureConfig) -> Result<(), Usage> {
     check_follow(config)?;
+    check_processes(config)?;
     if are_all(&config.targets) {
         return Ok(()); // how many there are is not known yet
     }
@@ -43,6 +44,19 @@ fn check_follow(config: &CaptureConfig) -> Result<(), Usage> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Refuses to tell processes where there is no room for them.
+fn check_processes(config: &CaptureConfig) -> Result<(), Usage> {
+    let is_told = config.processes.is_some() && !config.chooses_processes();
+    if is_told && config.format == Format::Pcap && !matches!(config.output, OutputTo::Text(_)) {
+        return Err(Usage(
+            "a pcap file has no room for processes: use --format pcapng, or choose some with --pid or \
+             --comm"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses to tap another target's interface where there is only one target.
