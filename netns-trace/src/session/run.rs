@@ -116,7 +116,9 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
     };
     let output = match user {
         // The file is theirs, and made with their rights alone.
-        Some(user) => user.run(|| open_output(config))??,
+        Some(user) => user
+            .run(|| open_output(config))?
+            .with_context(|| format!("as user {} (-Z)", user.name()))?,
         None => open_output(config)?,
     };
     let mut taken = Taken::new(config, signals, output)?;
