@@ -260,7 +260,10 @@ fn two_at_once_on_one_target_do_not_disturb_each_other() {
             .iter()
             .map(|file| {
                 let name = file.to_str().expect("a path");
-                Running::capture([bed.target("a").as_str(), "--attach", method, "-w", name])
+                let target = bed.target("a");
+                // With its taps up from the start: a new clsact qdisc makes the kernel drop packets.
+                let args = [&target, "--no-latency", "--attach", method, "-w", name];
+                Running::capture(args)
             })
             .collect();
         ping(&bed, "10");

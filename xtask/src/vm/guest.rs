@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{MARKER, kernels::Installed};
+use super::{MARKER, UP, kernels::Installed};
 
 /// Modules that the tests use, where the kernel has them as modules.
 const MODULES: [&str; 18] = [
@@ -86,6 +86,7 @@ impl Guest {
             "#!/bin/busybox sh\n\
              /bin/busybox mkdir -p /usr/bin /sbin /usr/sbin\n\
              /bin/busybox --install -s /bin\n\
+             echo \"{UP}\"\n\
              export PATH=/bin HOME=/root TMPDIR=/tmp\n\
              mount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmount -t devtmpfs devtmpfs /dev\n\
              mount -t tmpfs tmpfs /run\nmount -t tmpfs tmpfs /tmp\n\
