@@ -432,7 +432,9 @@ fn an_independent_tracer_agrees() {
     // The tracer needs a file system that need not be mounted on the machine.
     command
         .args(["--mount", "sh", "-c"])
-        .arg("mount -t tracefs none /sys/kernel/tracing && exec bpftrace -e \"$0\"")
+        .arg(
+            "cd /sys/kernel/tracing; [ -e README ] || mount -t tracefs none .; exec bpftrace -e \"$0\"",
+        )
         .arg(&program)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());

@@ -179,7 +179,8 @@ fn text_is_a_line_for_each_event() {
         }
     };
     wait_for(&[
-        format!(" + namespace {inode}  netns:{name}\n"),
+        // The process that made it may be told, too.
+        format!(" + namespace {inode}  netns:{name}"),
         format!(" + name      {inode}  netns:{name}\n"),
     ]);
     drop(ns);
