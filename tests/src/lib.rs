@@ -20,6 +20,7 @@ pub mod namespaces;
 pub mod net;
 pub mod packets;
 pub mod private_run;
+pub mod processes;
 pub mod programs;
 pub mod raw;
 pub mod refusal;

@@ -3,9 +3,16 @@
 use std::net::IpAddr;
 
 const ICMP: u8 = 1;
-const TCP: u8 = 6;
+const ECHO_REPLY: u8 = 0;
+const ECHO: u8 = 8;
+pub(super) const TCP: u8 = 6;
+/// Flags of TCP.
+const SYN: u8 = 2;
+const ACK: u8 = 16;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+const ECHO_V6: u8 = 128;
+const ECHO_REPLY_V6: u8 = 129;
 const SCTP: u8 = 132;
 const UDP_LITE: u8 = 136;
 
@@ -16,6 +23,16 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// The port; 0 where the protocol has none.
     pub port: u16,
+}
+
+/// A packet's flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketFlow {
+    /// Its protocol and ends.
+    pub flow: Flow,
+    /// It belongs to the opening of a TCP connection that is accepted here: a SYN that comes, or the answer to one.
+    /// What was known of these ends before is of another connection.
+    pub is_accepted: bool,
 }
 
 /// What belongs together, by a protocol and both ends.
@@ -29,9 +46,10 @@ pub struct Flow {
     pub remote: Endpoint,
 }
 
-impl Flow {
-    /// Of an Ethernet frame that is sent by the local end, or goes to it. `None` for what is no IP, and for
-    /// fragments without ports.
+impl PacketFlow {
+    /// Of an Ethernet frame that is sent by the local end, or goes to it. `None` for what is no IP, for fragments
+    /// without ports, and for ICMP that no socket asked for: errors, and others' echoes with our replies, whose
+    /// identifiers may be those of our own.
     #[must_use]
     pub fn of_frame(frame: &[u8], is_sent: bool) -> Option<Self> {
         let mut at = 12;
@@ -43,12 +61,6 @@ impl Flow {
             [0x08, 0] | [0x86, 0xdd] => Self::of_packet(frame.get(at + 2..)?, is_sent),
             _ => None,
         }
-    }
-
-    /// Whether a socket can be found by it. Echo replies, for one, are the kernel's.
-    #[must_use]
-    pub fn has_ports(&self) -> bool {
-        matches!(self.protocol, TCP | UDP | UDP_LITE | SCTP) && self.local.port != 0
     }
 
     /// Of an IP packet.
@@ -83,7 +95,11 @@ impl Flow {
         let (from_port, to_port) = match (protocol, payload.first()) {
             (TCP | UDP | UDP_LITE | SCTP, _) => (port(0)?, port(2)?),
             // Requests and replies of an echo carry one identifier.
-            (ICMP, Some(0 | 8)) | (ICMPV6, Some(128 | 129)) => (port(4)?, port(4)?),
+            (ICMP, Some(&ECHO)) | (ICMPV6, Some(&ECHO_V6)) if is_sent => (port(4)?, port(4)?),
+            (ICMP, Some(&ECHO_REPLY)) | (ICMPV6, Some(&ECHO_REPLY_V6)) if !is_sent => {
+                (port(4)?, port(4)?)
+            }
+            (ICMP | ICMPV6, _) => return None,
             _ => (0, 0),
         };
         let from = Endpoint {
@@ -95,11 +111,24 @@ impl Flow {
             port: to_port,
         };
         let (local, remote) = if is_sent { (from, to) } else { (to, from) };
+        let flags = payload.get(13).filter(|_| protocol == TCP);
+        let opening = if is_sent { SYN | ACK } else { SYN };
         Some(Self {
-            protocol,
-            local,
-            remote,
+            flow: Flow {
+                protocol,
+                local,
+                remote,
+            },
+            is_accepted: flags.is_some_and(|flags| flags & (SYN | ACK) == opening),
         })
+    }
+}
+
+impl Flow {
+    /// Whether a socket can be found by it.
+    #[must_use]
+    pub fn has_ports(&self) -> bool {
+        matches!(self.protocol, TCP | UDP | UDP_LITE | SCTP) && self.local.port != 0
     }
 }
 
@@ -119,27 +148,47 @@ mod tests {
         let mut frame = vec![0; 12];
         frame.extend([0x81, 0, 0, 5, 0x08, 0]);
         frame.extend(datagram());
-        let sent = Flow::of_frame(&frame, true).expect("a flow");
+        let sent = PacketFlow::of_frame(&frame, true).expect("a flow");
         assert_eq!(
-            (sent.protocol, sent.local.port, sent.remote.port),
+            (
+                sent.flow.protocol,
+                sent.flow.local.port,
+                sent.flow.remote.port
+            ),
             (17, 0x1234, 53)
         );
         let mut back = datagram();
         back[12..20].rotate_left(4);
         back[20..24].rotate_left(2);
-        assert_eq!(Flow::of_packet(&back, false), Some(sent));
+        assert_eq!(PacketFlow::of_packet(&back, false), Some(sent));
     }
 
     #[test]
     fn what_has_no_ends_is_no_flow() {
         let whole = datagram();
         for len in 0..24 {
-            assert_eq!(Flow::of_packet(&whole[..len], true), None, "{len}");
+            assert_eq!(PacketFlow::of_packet(&whole[..len], true), None, "{len}");
         }
         let mut fragment = datagram();
         fragment[7] = 1;
-        assert_eq!(Flow::of_packet(&fragment, true), None);
-        assert_eq!(Flow::of_frame(&[0; 60], true), None);
+        assert_eq!(PacketFlow::of_packet(&fragment, true), None);
+        assert_eq!(PacketFlow::of_frame(&[0; 60], true), None);
+    }
+
+    #[test]
+    fn a_connection_that_is_accepted_starts_with_its_syn() {
+        let mut segment = datagram();
+        segment[9] = TCP;
+        segment.resize(40, 0);
+        let mut opens = |flags, is_sent| {
+            segment[33] = flags;
+            let packet = PacketFlow::of_packet(&segment, is_sent);
+            packet.expect("a flow").is_accepted
+        };
+        assert!(opens(SYN, false) && opens(SYN | ACK, true));
+        // Those of a connection that is made from here.
+        assert!(!opens(SYN, true) && !opens(SYN | ACK, false));
+        assert!(!opens(ACK, true) && !opens(ACK, false));
     }
 
     #[test]
@@ -148,10 +197,23 @@ mod tests {
         echo[9] = 1;
         echo[20] = 8;
         echo[24..26].copy_from_slice(&[0xab, 0xcd]);
-        let request = Flow::of_packet(&echo, true).expect("a flow");
+        let request = PacketFlow::of_packet(&echo, true).expect("a flow");
         echo[20] = 0;
         echo[12..20].rotate_left(4);
-        assert_eq!(Flow::of_packet(&echo, false), Some(request));
-        assert_eq!(request.local.port, 0xabcd);
+        assert_eq!(PacketFlow::of_packet(&echo, false), Some(request));
+        assert_eq!(request.flow.local.port, 0xabcd);
+        assert_eq!(
+            PacketFlow::of_packet(&echo, true),
+            None,
+            "the kernel's reply"
+        );
+        echo[20] = 8;
+        assert_eq!(
+            PacketFlow::of_packet(&echo, false),
+            None,
+            "another's request"
+        );
+        echo[20] = 3;
+        assert_eq!(PacketFlow::of_packet(&echo, false), None, "an error");
     }
 }

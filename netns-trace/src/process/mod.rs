@@ -7,8 +7,8 @@ mod table;
 use std::fmt;
 
 pub use self::{
-    flow::{Endpoint, Flow},
-    table::{OwnedSocket, ProcessTable},
+    flow::{Endpoint, Flow, PacketFlow},
+    table::{Answer, Basis, OwnedSocket, ProcessTable},
 };
 
 /// A process, as the machine's first PID namespace numbers it.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Endpoint, Flow, Process};
+use super::{Endpoint, Flow, PacketFlow, Process, flow::TCP};
 use crate::recent::Recent;
 
 /// Sockets and flows that are remembered at least.
@@ -21,25 +21,49 @@ pub struct OwnedSocket {
     pub process: Process,
 }
 
+/// Whose packet it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The process.
+    pub process: Arc<Process>,
+    /// How that is known.
+    pub basis: Basis,
+}
+
+/// What an answer rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The socket itself.
+    Own,
+    /// A socket that listens; who has accepted the connection is not known yet.
+    Listener,
+    /// A socket whose process has ended. Another one may have its port by now.
+    Ended,
+}
+
 /// The processes behind sockets, and behind the flows of namespaces. Bounded, whatever comes.
 #[derive(Debug)]
 pub struct ProcessTable {
-    /// By the sockets' numbers, which are the whole machine's.
-    sockets: Recent<u64, Arc<Process>>,
+    /// By the sockets' numbers, which are the whole machine's; `None` where nobody is known to have made one. What is
+    /// known by a flow alone is not remembered here: the kernel sends all its resets and echo replies by a few
+    /// sockets of its own.
+    sockets: Recent<u64, Option<Arc<Process>>>,
     /// By the namespaces' inodes.
     namespaces: HashMap<u64, Ends>,
-}
-
-impl Default for ProcessTable {
-    fn default() -> Self {
-        Self {
-            sockets: Recent::new(MAX_KNOWN),
-            namespaces: HashMap::new(),
-        }
-    }
+    is_there: fn(&Process) -> bool,
 }
 
 impl ProcessTable {
+    /// An empty one. `is_there` says whether a process has not ended.
+    #[must_use]
+    pub fn new(is_there: fn(&Process) -> bool) -> Self {
+        Self {
+            sockets: Recent::new(MAX_KNOWN),
+            namespaces: HashMap::new(),
+            is_there,
+        }
+    }
+
     /// Takes in the sockets that there are now in a namespace. Those that are gone stay known where packets may
     /// still be theirs.
     pub fn take_in(&mut self, namespace: u64, sockets: Vec<OwnedSocket>) {
@@ -57,38 +81,56 @@ impl ProcessTable {
     pub fn sender(
         &mut self,
         socket: u64,
-        ends: Option<(u64, &Flow)>,
+        ends: Option<(u64, &PacketFlow)>,
         made: impl FnOnce(u64) -> Option<Process>,
-    ) -> Option<Arc<Process>> {
-        let mut process = self.sockets.get(&socket).cloned();
-        if process.is_none() && socket != 0 {
-            process = made(socket).map(Arc::new);
-        }
-        let process = match (process, ends) {
-            (Some(process), _) => process,
-            (None, Some((namespace, flow))) => self.namespaces.get_mut(&namespace)?.owner(flow)?,
-            (None, None) => return None,
+    ) -> Option<Answer> {
+        let answer = match self.maker(socket, made) {
+            Some(process) => Answer {
+                process,
+                basis: Basis::Own,
+            },
+            None => {
+                let (namespace, packet) = ends?;
+                let known = self.namespaces.get_mut(&namespace)?;
+                known.owner(packet, self.is_there)?
+            }
         };
-        if socket != 0 {
-            self.sockets.insert(socket, Arc::clone(&process));
-        }
-        if let Some((namespace, flow)) = ends {
+        if let Some((namespace, packet)) = ends
+            && answer.basis != Basis::Ended
+        {
             let ends = self.namespaces.entry(namespace).or_default();
-            ends.flows.insert(*flow, Arc::clone(&process));
+            ends.flows.insert(packet.flow, answer.clone());
         }
-        Some(process)
+        Some(answer)
     }
 
     /// Whose packet it is that comes to this namespace.
-    pub fn receiver(&mut self, namespace: u64, flow: &Flow) -> Option<Arc<Process>> {
-        self.namespaces.get_mut(&namespace)?.owner(flow)
+    pub fn receiver(&mut self, namespace: u64, packet: &PacketFlow) -> Option<Answer> {
+        let known = self.namespaces.get_mut(&namespace)?;
+        known.owner(packet, self.is_there)
+    }
+
+    fn maker(
+        &mut self,
+        socket: u64,
+        made: impl FnOnce(u64) -> Option<Process>,
+    ) -> Option<Arc<Process>> {
+        if socket == 0 {
+            return None;
+        }
+        if let Some(known) = self.sockets.get(&socket) {
+            return known.clone();
+        }
+        let process = made(socket).map(Arc::new);
+        self.sockets.insert(socket, process.clone());
+        process
     }
 }
 
 /// What is known of one namespace.
 #[derive(Debug)]
 struct Ends {
-    flows: Recent<Flow, Arc<Process>>,
+    flows: Recent<Flow, Answer>,
     /// Sockets that are not connected, by their own end.
     listeners: HashMap<(u8, Endpoint), Arc<Process>>,
     /// The same by protocol and port alone, for those that take any address.
@@ -119,7 +161,11 @@ impl Ends {
                         local,
                         remote,
                     };
-                    self.flows.insert(flow, process);
+                    let answer = Answer {
+                        process,
+                        basis: Basis::Own,
+                    };
+                    self.flows.insert(flow, answer);
                 }
                 None if local.address.is_unspecified() => {
                     self.anywhere.insert((protocol, local.port), process);
@@ -131,20 +177,35 @@ impl Ends {
         }
     }
 
-    fn owner(&mut self, flow: &Flow) -> Option<Arc<Process>> {
-        if let Some(process) = self.flows.get(flow) {
-            return Some(Arc::clone(process));
-        }
-        let listener = self.listeners.get(&(flow.protocol, flow.local));
-        listener
+    /// Who is known for a packet's flow. A connection stays its process's, to its last packet; other ports may have
+    /// been taken since. Nobody, where a process was known to listen that has ended.
+    fn owner(&mut self, packet: &PacketFlow, is_there: fn(&Process) -> bool) -> Option<Answer> {
+        let flow = &packet.flow;
+        let listener = (self.listeners.get(&(flow.protocol, flow.local)))
             .or_else(|| self.anywhere.get(&(flow.protocol, flow.local.port)))
-            .filter(|_| flow.local.port != 0)
-            .cloned()
+            .filter(|_| flow.local.port != 0);
+        let known = self.flows.get(flow).filter(|_| !packet.is_accepted);
+        if let Some(known) = known
+            && (flow.protocol == TCP || is_there(&known.process))
+        {
+            return Some(known.clone());
+        }
+        let (process, basis) = match (listener, known) {
+            (Some(process), _) => (is_there(process).then_some(process)?, Basis::Listener),
+            (None, Some(known)) => (&known.process, Basis::Ended),
+            (None, None) => return None,
+        };
+        Some(Answer {
+            process: Arc::clone(process),
+            basis,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     const NS: u64 = 1;
@@ -156,11 +217,17 @@ mod tests {
         }
     }
 
-    fn flow(local: u16, remote: u16) -> Flow {
-        Flow {
-            protocol: 6,
-            local: end(1, local),
-            remote: end(2, remote),
+    const UDP: u8 = 17;
+
+    /// In the middle of a connection.
+    fn flow(local: u16, remote: u16) -> PacketFlow {
+        PacketFlow {
+            flow: Flow {
+                protocol: TCP,
+                local: end(1, local),
+                remote: end(2, remote),
+            },
+            is_accepted: false,
         }
     }
 
@@ -168,13 +235,32 @@ mod tests {
         None
     }
 
-    fn name(process: Option<Arc<Process>>) -> Option<String> {
-        process.map(|process| process.command.clone())
+    fn name(answer: Option<Answer>) -> Option<String> {
+        answer.map(|answer| answer.process.command.clone())
+    }
+
+    thread_local! {
+        /// The process that has ended.
+        static ENDED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    fn table() -> ProcessTable {
+        ENDED.set(0);
+        ProcessTable::new(|process| process.pid != ENDED.get())
+    }
+
+    fn listening(port: u16, pid: u32, command: &[u8]) -> OwnedSocket {
+        OwnedSocket {
+            protocol: TCP,
+            local: end(1, port),
+            remote: None,
+            process: Process::new(pid, command),
+        }
     }
 
     #[test]
     fn a_socket_s_maker_gets_its_answers_too() {
-        let mut table = ProcessTable::default();
+        let mut table = table();
         let made = |cookie| (cookie == 5).then(|| Process::new(1, b"curl"));
         assert_eq!(name(table.receiver(NS, &flow(1000, 80))), None);
         assert_eq!(
@@ -197,13 +283,13 @@ mod tests {
 
     #[test]
     fn an_accepted_connection_is_its_listener_s_unless_more_is_known() {
-        let mut table = ProcessTable::default();
+        let mut table = table();
         let any = Endpoint {
             address: [0, 0, 0, 0].into(),
             port: 80,
         };
         let of = |local, remote, command: &[u8]| OwnedSocket {
-            protocol: 6,
+            protocol: TCP,
             local,
             remote,
             process: Process::new(1, command),
@@ -230,10 +316,108 @@ mod tests {
         );
         assert_eq!(name(table.receiver(NS, &flow(82, 9))), None);
         // Another protocol's port is another one.
-        let udp = Flow {
-            protocol: 17,
-            ..flow(80, 9)
-        };
+        let mut udp = flow(80, 9);
+        udp.flow.protocol = UDP;
         assert_eq!(name(table.receiver(NS, &udp)), None);
+    }
+
+    #[test]
+    fn a_socket_that_nobody_made_sends_for_many() {
+        const KERNEL: u64 = 7;
+        let mut table = table();
+        let made = |_| Some(Process::new(1, b"curl"));
+        table.sender(5, Some((NS, &flow(1000, 80))), made);
+        // A reset after curl's end, then one for a port where nobody listens.
+        let mut of = |port| name(table.sender(KERNEL, Some((NS, &flow(port, 80))), nobody));
+        assert_eq!(of(1000).as_deref(), Some("curl"));
+        assert_eq!(of(1001), None);
+        assert_eq!(name(table.receiver(NS, &flow(1001, 80))), None);
+    }
+
+    #[test]
+    fn a_maker_is_asked_for_once() {
+        let mut table = table();
+        assert_eq!(table.sender(5, None, nobody), None);
+        let again = table.sender(5, None, |_| panic!("asked again"));
+        assert_eq!(again, None);
+    }
+
+    #[test]
+    fn a_server_that_was_started_again_has_its_ports() {
+        for protocol in [TCP, UDP] {
+            let mut table = table();
+            let mut receiver = |socket: Option<OwnedSocket>| {
+                if let Some(socket) = socket {
+                    let socket = OwnedSocket { protocol, ..socket };
+                    table.take_in(NS, vec![socket]);
+                }
+                let mut packet = flow(80, 5000);
+                packet.flow.protocol = protocol;
+                packet.is_accepted = protocol == TCP;
+                let known = name(table.receiver(NS, &packet));
+                table.sender(6, Some((NS, &packet)), nobody);
+                known
+            };
+            let old = receiver(Some(listening(80, 1, b"old")));
+            assert_eq!(old.as_deref(), Some("old"));
+            // Of what has ended nothing is told, until the sockets were looked at.
+            ENDED.set(1);
+            assert_eq!(receiver(None), None);
+            let new = receiver(Some(listening(80, 2, b"new")));
+            assert_eq!(new.as_deref(), Some("new"));
+        }
+    }
+
+    #[test]
+    fn the_last_packets_of_a_connection_are_of_the_process_that_has_ended() {
+        let mut table = table();
+        let made = |_| Some(Process::new(1, b"server"));
+        table.sender(5, Some((NS, &flow(80, 5000))), made);
+        ENDED.set(1);
+        let mut of = |sockets| {
+            table.take_in(NS, sockets);
+            name(table.receiver(NS, &flow(80, 5000)))
+        };
+        assert_eq!(of(vec![]).as_deref(), Some("server"));
+        let new = of(vec![listening(80, 2, b"new")]);
+        assert_eq!(new.as_deref(), Some("server"));
+    }
+
+    #[test]
+    fn an_answer_to_who_has_ended_is_told_so() {
+        let mut table = table();
+        let mut packet = flow(5000, 53);
+        packet.flow.protocol = UDP;
+        let made = |_| Some(Process::new(1, b"dig"));
+        table.sender(5, Some((NS, &packet)), made);
+        let mut basis = || table.receiver(NS, &packet).map(|answer| answer.basis);
+        assert_eq!(basis(), Some(Basis::Own));
+        ENDED.set(1);
+        assert_eq!(basis(), Some(Basis::Ended));
+        let next = OwnedSocket {
+            protocol: UDP,
+            ..listening(5000, 2, b"next")
+        };
+        table.take_in(NS, vec![next]);
+        assert_eq!(name(table.receiver(NS, &packet)).as_deref(), Some("next"));
+    }
+
+    #[test]
+    fn who_accepted_a_connection_is_known_once_it_was_looked_at() {
+        let mut table = table();
+        table.take_in(NS, vec![listening(80, 1, b"listener")]);
+        let at = flow(80, 5000);
+        let answer = table.sender(5, Some((NS, &at)), nobody).expect("known");
+        assert_eq!(answer.basis, Basis::Listener);
+        let worker = OwnedSocket {
+            remote: Some(at.flow.remote),
+            ..listening(80, 2, b"worker")
+        };
+        table.take_in(NS, vec![listening(80, 1, b"listener"), worker]);
+        let answer = table.sender(5, Some((NS, &at)), nobody).expect("known");
+        assert_eq!(
+            (answer.process.command.as_str(), answer.basis),
+            ("worker", Basis::Own)
+        );
     }
 }

@@ -4,7 +4,8 @@
 //! that this takes.
 //!
 //! The reader of the ring waits for that thread, so that a packet to a new listener is told right; it does so a
-//! twentieth of the time at most.
+//! twentieth of the time at most. It does not wait to learn who has accepted a connection: until then, that is its
+//! listener's.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -12,13 +13,14 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 
 use super::plan::{Plan, PlannedTap};
@@ -27,7 +29,7 @@ use crate::{
     inspect::socket_owners,
     netns::{Identity, NetNs},
     probe::Makers,
-    process::{Flow, OwnedSocket, Process, ProcessFilter, ProcessTable},
+    process::{Answer, Basis, OwnedSocket, PacketFlow, Process, ProcessFilter, ProcessTable},
     recent::Recent,
 };
 
@@ -41,6 +43,8 @@ const WAIT: Duration = Duration::from_millis(100);
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// so many times as far as one took.
 const REST: u32 = 20;
+/// How much later a namespace is looked at again where only listeners are known.
+const LOOK_FOR_ACCEPTED_AFTER: Duration = Duration::from_secs(1);
 
 /// A namespace to look at. No descriptor, which would keep it alive.
 struct Look {
@@ -84,6 +88,8 @@ pub(super) struct Processes {
     owners: HashMap<u64, Owner>,
     looks: Sender<Look>,
     found: Receiver<Found>,
+    /// Looks that nothing has come of yet.
+    under_way: usize,
     told: Told,
     /// By packets, where some pass taps that no namespace owns.
     packets: Option<Recent<u64, Arc<Process>>>,
@@ -119,10 +125,11 @@ impl Processes {
             .context("cannot start the thread that looks at sockets")?;
         Ok(Self {
             filter,
-            table: ProcessTable::default(),
+            table: ProcessTable::new(is_there),
             owners: HashMap::new(),
             looks,
             found,
+            under_way: 0,
             told: Told::default(),
             packets: None,
         })
@@ -162,18 +169,24 @@ impl Processes {
         data: &[u8],
         makers: Option<&Makers>,
     ) -> Option<Arc<Process>> {
-        let flow = match passage.link_type {
-            LinkType::Ethernet => Flow::of_frame(data, passage.leaving),
-            LinkType::Raw => Flow::of_packet(data, passage.leaving),
+        let packet = match passage.link_type {
+            LinkType::Ethernet => PacketFlow::of_frame(data, passage.leaving),
+            LinkType::Raw => PacketFlow::of_packet(data, passage.leaving),
         };
-        let mut process = self.known(passage, socket, flow.as_ref(), makers);
-        if process.is_none()
-            && let (Some(owner), Some(flow)) = (passage.owner, flow)
-            && flow.has_ports()
-            && self.look_again(owner)
+        self.take_in();
+        let mut answer = self.known(passage, socket, packet.as_ref(), makers);
+        if let (Some(owner), Some(packet)) = (passage.owner, packet)
+            && packet.flow.has_ports()
         {
-            process = self.known(passage, socket, Some(&flow), makers);
+            match answer.as_ref().map(|answer| answer.basis) {
+                None | Some(Basis::Ended) if self.look_again(owner) => {
+                    answer = self.known(passage, socket, Some(&packet), makers);
+                }
+                Some(Basis::Listener) => self.look_for_accepted(owner),
+                _ => {}
+            }
         }
+        let mut process = answer.map(|answer| answer.process);
         if let Some(packets) = &mut self.packets
             && passage.packet != 0
         {
@@ -203,13 +216,13 @@ impl Processes {
         &mut self,
         passage: Passage,
         socket: u64,
-        flow: Option<&Flow>,
+        packet: Option<&PacketFlow>,
         makers: Option<&Makers>,
-    ) -> Option<Arc<Process>> {
-        let ends = passage.owner.zip(flow);
+    ) -> Option<Answer> {
+        let ends = passage.owner.zip(packet);
         if !passage.leaving {
-            let (namespace, flow) = ends?;
-            return self.table.receiver(namespace, flow);
+            let (namespace, packet) = ends?;
+            return self.table.receiver(namespace, packet);
         }
         self.table.sender(socket, ends, |socket| {
             let maker = makers?.of(socket)?;
@@ -227,14 +240,34 @@ impl Processes {
     /// Looks at a namespace's sockets, if it is time; says whether there is news.
     fn look_again(&mut self, namespace: u64) -> bool {
         let now = Instant::now();
+        let is_under_way = |this: &Self| {
+            let owner = this.owners.get(&namespace);
+            owner.is_some_and(|owner| owner.next_look.is_none())
+        };
+        // One that took too long goes on meanwhile.
+        if is_under_way(self) || !self.look_if_due(namespace, now) {
+            return false;
+        }
+        while is_under_way(self) && self.wait(now + WAIT) {}
+        !is_under_way(self)
+    }
+
+    /// Looks at a namespace's sockets, if it is time to learn who has accepted its connections. Does not wait.
+    fn look_for_accepted(&mut self, namespace: u64) {
+        if let Some(due) = Instant::now().checked_sub(LOOK_FOR_ACCEPTED_AFTER) {
+            self.look_if_due(namespace, due);
+        }
+    }
+
+    /// Starts to look at a namespace's sockets, if that was due at a time and is not under way.
+    fn look_if_due(&mut self, namespace: u64, at: Instant) -> bool {
         let owner = self.owners.get(&namespace);
         let next_look = owner.and_then(|owner| owner.next_look);
-        if next_look.is_none_or(|next| next > now) {
-            // One that took too long may have come to its end.
-            return self.wait(now);
+        let is_due = next_look.is_some_and(|next| next <= at);
+        if is_due {
+            self.look(namespace);
         }
-        self.look(namespace);
-        self.wait(now + WAIT)
+        is_due
     }
 
     fn look(&mut self, namespace: u64) {
@@ -246,28 +279,45 @@ impl Processes {
             path: owner.path.clone(),
             identity: owner.identity.clone(),
         };
-        if self.looks.send(look).is_err() {
-            log::error!("the thread that looks at sockets has ended");
+        match self.looks.send(look) {
+            Ok(()) => self.under_way += 1,
+            Err(_) => log::error!("the thread that looks at sockets has ended"),
         }
     }
 
-    /// Takes in what the thread has found; says whether anything came until `end`.
+    /// Waits for something that the thread has found; says whether anything came until `end`.
     fn wait(&mut self, end: Instant) -> bool {
         let rest = end.saturating_duration_since(Instant::now());
-        let found = match self.found.recv_timeout(rest) {
-            Ok(found) => found,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
-        };
+        let found = self.found.recv_timeout(rest);
+        found.map(|found| self.found(found)).is_ok()
+    }
+
+    /// Takes in all that the thread has found meanwhile.
+    fn take_in(&mut self) {
+        while self.under_way > 0
+            && let Ok(found) = self.found.try_recv()
+        {
+            self.found(found);
+        }
+    }
+
+    fn found(&mut self, found: Found) {
+        self.under_way -= 1;
         let Some(sockets) = found.sockets else {
             self.forget(found.namespace);
-            return true;
+            return;
         };
         if let Some(owner) = self.owners.get_mut(&found.namespace) {
             owner.next_look = Some(Instant::now() + LOOK_AFTER.max(found.took * REST));
             self.table.take_in(found.namespace, sockets);
         }
-        true
     }
+}
+
+/// Whether a process has not ended; asked without any right to it.
+fn is_there(process: &Process) -> bool {
+    let pid = i32::try_from(process.pid).map(Pid::from_raw);
+    pid.is_ok_and(|pid| kill(pid, None) != Err(Errno::ESRCH))
 }
 
 impl Look {
