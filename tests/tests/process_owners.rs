@@ -115,14 +115,24 @@ fn an_accepted_connection_is_told_by_who_has_it_once_that_was_looked_at() {
     let mut server = start(&bed, &["TCP4-LISTEN:4016,fork", "EXEC:cat"]);
     let listener = server.id();
     wait_for_socket(listener, "TCP4", 4016);
+    let children = || {
+        let children = format!("/proc/{listener}/task/{listener}/children");
+        let children = fs::read_to_string(children).expect("its children");
+        children.split_whitespace().map(str::to_owned).collect()
+    };
+    // The listener is known before the connection.
+    for _ in 0..10 {
+        ask(&bed, "TCP4", 4016);
+        thread::sleep(Duration::from_millis(100));
+    }
+    wait_for("the end of all children", || {
+        let children: Vec<String> = children();
+        children.is_empty().then_some(())
+    });
     let mut stream = inside(&bed, "r", || {
         TcpStream::connect((A, 4016)).expect("connected")
     });
-    let child = wait_for("the child that has the connection", || {
-        let children = format!("/proc/{listener}/task/{listener}/children");
-        let children = fs::read_to_string(children).ok()?;
-        children.split_whitespace().next().map(str::to_owned)
-    });
+    let child = wait_for("the child that has the connection", || children().pop());
     for _ in 0..50 {
         stream.write_all(b"still here").expect("sent");
         thread::sleep(Duration::from_millis(100));

@@ -181,15 +181,15 @@ impl Ends {
     /// been taken since. Nobody, where a process was known to listen that has ended.
     fn owner(&mut self, packet: &PacketFlow, is_there: fn(&Process) -> bool) -> Option<Answer> {
         let flow = &packet.flow;
-        let listener = (self.listeners.get(&(flow.protocol, flow.local)))
-            .or_else(|| self.anywhere.get(&(flow.protocol, flow.local.port)))
-            .filter(|_| flow.local.port != 0);
         let known = self.flows.get(flow).filter(|_| !packet.is_accepted);
         if let Some(known) = known
             && (flow.protocol == TCP || is_there(&known.process))
         {
             return Some(known.clone());
         }
+        let listener = (self.listeners.get(&(flow.protocol, flow.local)))
+            .or_else(|| self.anywhere.get(&(flow.protocol, flow.local.port)))
+            .filter(|_| flow.local.port != 0);
         let (process, basis) = match (listener, known) {
             (Some(process), _) => (is_there(process).then_some(process)?, Basis::Listener),
             (None, Some(known)) => (&known.process, Basis::Ended),
