@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsRawFd as _, RawFd},
 };
 
-use netns_trace::probe::{Hook, Probe, ProbeOptions, TapConfig};
+use netns_trace::probe::{Hook, Probe, ProbeOptions, TapConfig, test_run};
 use netns_trace_ebpf::{
     HookCounters, MAX_SNAPLEN, Pair, RecordHeader, feature, hook_index, pair_index,
 };
@@ -64,44 +64,6 @@ fn programs() -> Vec<RawFd> {
         .collect();
     found.sort_unstable();
     found
-}
-
-/// Runs a classifier on a packet by BPF_PROG_TEST_RUN, and tells what it returned.
-fn test_run(program: RawFd, packet: &[u8]) -> io::Result<i32> {
-    #[repr(C)]
-    #[derive(Default)]
-    struct TestRun {
-        program: u32,
-        returned: u32,
-        size_in: u32,
-        size_out: u32,
-        data_in: u64,
-        data_out: u64,
-        repeat: u32,
-        duration: u32,
-        context: [u64; 4],
-    }
-    const TEST_RUN: libc::c_int = 10;
-    let mut attributes = TestRun {
-        program: program as u32,
-        size_in: packet.len() as u32,
-        data_in: packet.as_ptr() as u64,
-        repeat: RUNS,
-        ..TestRun::default()
-    };
-    // SAFETY: a live struct with its size, and a packet that outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            TEST_RUN,
-            &raw mut attributes,
-            size_of::<TestRun>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(attributes.returned as i32)
 }
 
 /// Packets of a length, of each kind that is looked into.
@@ -175,8 +137,8 @@ fn every_combination(snaplen: u32, ring_bytes: u32, verbose: bool, step: usize) 
         for len in LENGTHS {
             for packet in packets(len) {
                 for program in &programs {
-                    match test_run(*program, &packet) {
-                        Ok(returned) => {
+                    match test_run(*program, &packet, RUNS) {
+                        Ok((returned, _)) => {
                             assert_eq!(returned, TCX_NEXT, "{what}: a packet of {len} bytes");
                             runs += u64::from(RUNS);
                         }

@@ -30,23 +30,18 @@ impl Bytes {
     }
 
     fn u16(&mut self, number: u16) -> &mut Self {
-        let bytes = if self.is_big_endian {
-            number.to_be_bytes()
-        } else {
-            number.to_le_bytes()
-        };
-        self.all.extend(bytes);
-        self
+        self.number(number.to_be_bytes())
     }
 
     fn u32(&mut self, number: u32) -> &mut Self {
-        let bytes = if self.is_big_endian {
-            number.to_be_bytes()
-        } else {
-            number.to_le_bytes()
-        };
-        self.all.extend(bytes);
-        self
+        self.number(number.to_be_bytes())
+    }
+
+    fn number<const N: usize>(&mut self, mut bytes: [u8; N]) -> &mut Self {
+        if !self.is_big_endian {
+            bytes.reverse();
+        }
+        self.bytes(&bytes)
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> &mut Self {

@@ -94,8 +94,12 @@ struct Hook {
 
 impl Hook {
     fn received(&self) -> u64 {
-        let others = self.foreign + self.rejected;
-        self.kernel.received.saturating_sub(others)
+        self.kernel.received.saturating_sub(self.left_out())
+    }
+
+    /// Packets that the kernel side handed over as wanted, and that are not.
+    fn left_out(&self) -> u64 {
+        self.foreign + self.rejected
     }
 
     /// Packets that a filter left out: in the kernel, or here by their process.
@@ -223,8 +227,7 @@ impl Account {
     pub fn check(&self) -> Result<(), Imbalance> {
         for hook in &self.hooks {
             let accounted = hook.captured + hook.dropped() + hook.lost() + hook.discarded();
-            let left_out = hook.foreign + hook.rejected;
-            let handed_over = hook.captured + hook.lost() + hook.discarded + left_out;
+            let handed_over = hook.captured + hook.lost() + hook.discarded + hook.left_out();
             if accounted != hook.received() || handed_over != hook.kernel.recorded {
                 return Err(Imbalance {
                     label: format!("{} {}", hook.label.label, hook.label.direction()),

@@ -232,13 +232,18 @@ impl Output {
         self.put_names(names)
     }
 
+    /// Puts what is no packet into the file.
+    fn put(&mut self, bytes: Vec<u8>) {
+        self.sink.buffer().extend(bytes);
+        self.sink.mark(None);
+    }
+
     fn put_names(&mut self, names: &[(IpAddr, String)]) -> Result<(), OutputError> {
         match &mut self.encoder {
             Encoder::Pcapng(blocks) => {
                 blocks.names(names).map_err(block)?;
                 let bytes = blocks.take();
-                self.sink.buffer().extend(bytes);
-                self.sink.mark(None);
+                self.put(bytes);
             }
             Encoder::Text(printer, _) => printer.name(names.iter().cloned().collect()),
             Encoder::Pcap => {}
@@ -383,8 +388,7 @@ impl Output {
                     .statistics(interface as u32, &statistics)
                     .map_err(block)?;
                 let bytes = blocks.take();
-                self.sink.buffer().extend(bytes);
-                self.sink.mark(None);
+                self.put(bytes);
             }
             if let Some(told) = self
                 .rotating
@@ -486,8 +490,7 @@ impl Output {
             self.sink.append_after_failure(&bytes);
             return Ok(());
         }
-        self.sink.buffer().extend(bytes);
-        self.sink.mark(None);
+        self.put(bytes);
         Ok(self.flush(account, None)?)
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use serde::Serialize;
 
 use super::peers::why_denied;
-use crate::netns::{NetNs, pids};
+use crate::netns::{NetNs, command, pids};
 
 /// How many descriptors are looked at: a process may have a million.
 const MOST_DESCRIPTORS: usize = 2_000_000;
@@ -112,12 +112,8 @@ fn socket_inode(link: &str) -> Option<u64> {
 }
 
 fn process(pid: u32) -> Option<Process> {
-    let command = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    let command = command.strip_suffix(b"\n").unwrap_or(&command);
-    Some(Process {
-        pid,
-        command: String::from_utf8_lossy(command).into_owned(),
-    })
+    let command = command(pid)?;
+    Some(Process { pid, command })
 }
 
 #[cfg(test)]

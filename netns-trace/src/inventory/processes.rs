@@ -57,12 +57,8 @@ pub(super) fn add_all(scan: &mut Scan, scope: Scope) {
 pub(super) fn main_of(pids: &[u32]) -> Option<Process> {
     let mut people = pids.iter().filter(|&&pid| !netns::is_kernel_thread(pid));
     people.find_map(|&pid| {
-        let command = fs::read(format!("/proc/{pid}/comm")).ok()?;
-        let command = command.strip_suffix(b"\n").unwrap_or(&command);
-        Some(Process {
-            pid,
-            command: String::from_utf8_lossy(command).into_owned(),
-        })
+        let command = netns::command(pid)?;
+        Some(Process { pid, command })
     })
 }
 

@@ -34,7 +34,7 @@ pub(crate) use self::{
         threads,
     },
     naming::{bind, is_settled, path_of, reserve, unbind},
-    process::{is_kernel_thread, may_look_at_all, start_time},
+    process::{command, is_kernel_thread, may_look_at_all, start_time},
 };
 pub use self::{
     error::NetNsError,

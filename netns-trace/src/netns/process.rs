@@ -57,6 +57,13 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
     (!stat.ended).then_some(stat.stamp.start_time)
 }
 
+/// The name of a process's command, of at most 15 letters. Not safe to print.
+pub(crate) fn command(pid: u32) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    let name = name.strip_suffix(b"\n").unwrap_or(&name);
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
 /// Whether it is a thread of the kernel's own; one that has ended is none.
 pub(crate) fn is_kernel_thread(pid: u32) -> bool {
     stat(pid).is_ok_and(|stat| stat.kernel)

@@ -36,7 +36,7 @@ pub use self::{
     makers::Makers,
     maps::{GroupSum, KernelLog, ProbeMaps, Ring},
     programs::{Listed, Program, describe, programs_here},
-    verdict::Verdict,
+    verdict::{Verdict, test_run},
 };
 use crate::filter::Insn;
 

@@ -180,11 +180,12 @@ impl Generation {
     ///
     /// The ring cannot be waited for, or there is no thread.
     pub(super) fn new(
-        attached: Attached,
+        mut attached: Attached,
         plan: &Plan,
-        written: Written,
+        mut written: Written,
         config: &CaptureConfig,
     ) -> Result<Self> {
+        written.makers = attached.maps.makers.take();
         let mut taps = attached.taps;
         let rest = plan.taps.iter().filter(|tap| !taps.has(tap.number));
         let rest = rest.cloned().collect();
@@ -231,13 +232,13 @@ impl Generation {
         };
         match RecordHeader::split(&bytes) {
             Ok((header, data)) => {
-                let (written, makers) = (&self.written, self.maps.makers.as_ref());
-                let mut take = |header: &RecordHeader, data: &[u8], verdict| {
-                    taken.take(written, header, data, verdict, makers);
+                let written = &self.written;
+                let take = |header: &RecordHeader, data: &[u8], verdict| {
+                    taken.take(written, header, data, verdict);
                 };
                 match &mut self.hold {
                     Some(hold) => hold.push(header, data, take),
-                    None => take(&header, data, Verdict::Wanted),
+                    None => taken.take(written, &header, data, Verdict::Wanted),
                 }
             }
             Err(why) => log::error!("{why}: the kernel side and this program do not fit"),
@@ -253,13 +254,7 @@ impl Generation {
         }
         let Ok(now) = monotonic_ns() else { return };
         hold.release(now, &mut |header, data, verdict| {
-            taken.take(
-                &self.written,
-                header,
-                data,
-                verdict,
-                self.maps.makers.as_ref(),
-            );
+            taken.take(&self.written, header, data, verdict);
         });
     }
 
@@ -329,13 +324,7 @@ impl Generation {
                 hold.note_loss(u64::MAX);
             }
             hold.release(u64::MAX, &mut |header, data, verdict| {
-                taken.take(
-                    &self.written,
-                    header,
-                    data,
-                    verdict,
-                    self.maps.makers.as_ref(),
-                );
+                taken.take(&self.written, header, data, verdict);
             });
         }
         taken.flush();

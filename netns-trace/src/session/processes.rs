@@ -9,7 +9,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    fs,
     path::PathBuf,
     sync::{
         Arc,
@@ -27,7 +26,7 @@ use super::plan::{Plan, PlannedTap};
 use crate::{
     capture::LinkType,
     inspect::socket_owners,
-    netns::{Identity, NetNs},
+    netns::{Identity, NetNs, command},
     probe::Makers,
     process::{Answer, Basis, OwnedSocket, PacketFlow, Process, ProcessFilter, ProcessTable},
     recent::Recent,
@@ -228,12 +227,9 @@ impl Processes {
             let maker = makers?.of(socket)?;
             let noted = maker.command.split(|byte| *byte == 0).next();
             // Noted is the name of the thread. Where the process has ended, it has to do.
-            let name = fs::read(format!("/proc/{}/comm", maker.pid));
-            let name = match &name {
-                Ok(name) => name.strip_suffix(b"\n").unwrap_or(name),
-                Err(_) => noted.unwrap_or_default(),
-            };
-            Some(Process::new(maker.pid, name))
+            let name = command(maker.pid);
+            let name = name.as_ref().map_or(noted, |name| Some(name.as_bytes()));
+            Some(Process::new(maker.pid, name.unwrap_or_default()))
         })
     }
 

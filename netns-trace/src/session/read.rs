@@ -45,6 +45,8 @@ pub struct ReadConfig {
 /// An interface of the file.
 struct Known {
     interface: Interface,
+    /// How it is named to people.
+    name: String,
     filter: Option<Program>,
     /// Whether its packets can be put in words.
     is_printable: bool,
@@ -133,7 +135,7 @@ impl Reading<'_> {
             match item {
                 None => break,
                 Some(Item::Interface(interface)) => {
-                    let known = self.config.know(interface)?;
+                    let known = self.config.know(interface, self.interfaces.len())?;
                     if self.interfaces.is_empty() {
                         self.config.announce(&self.name, &known.interface);
                     }
@@ -155,20 +157,15 @@ impl Reading<'_> {
                     if self.config.count_only {
                         continue;
                     }
-                    if !self.interfaces.iter().any(|known| known.is_printable)
+                    if !known.is_printable
+                        && !self.interfaces.iter().any(|known| known.is_printable)
                         && self.config.text.dissect.dump.is_none()
                     {
                         let link_type = link_type_name(known.interface.link_type);
                         return Err(Stop::Failed(not_printable(&self.name, &link_type)));
                     }
-                    let several = self.interfaces.len() > 1;
-                    let tap_name = known
-                        .interface
-                        .name
-                        .clone()
-                        .unwrap_or_else(|| format!("interface {}", packet.interface));
-                    let tap = several.then_some(Tap {
-                        name: &tap_name,
+                    let tap = (self.interfaces.len() > 1).then(|| Tap {
+                        name: &known.name,
                         egress: packet.egress,
                     });
                     let link_type = known.interface.link_type;
@@ -215,7 +212,7 @@ impl ReadConfig {
         );
     }
 
-    fn know(&self, interface: Interface) -> Result<Known> {
+    fn know(&self, interface: Interface, number: usize) -> Result<Known> {
         let link_type = interface.link_type;
         let filter = self.filter.as_ref();
         let filter = filter
@@ -229,6 +226,10 @@ impl ReadConfig {
         })?;
         Ok(Known {
             is_printable: Dissector::knows(link_type),
+            name: match &interface.name {
+                Some(name) => name.clone(),
+                None => format!("interface {number}"),
+            },
             interface,
             filter,
         })

@@ -69,6 +69,8 @@ impl TapInfo {
 /// The written taps of one generation.
 pub(super) struct Written {
     pub(super) taps: Vec<TapInfo>,
+    /// Who makes sockets, where that is wanted and can be seen.
+    pub(super) makers: Option<Makers>,
     /// Which generation it is, from 0.
     generation: u64,
     snaplen: u32,
@@ -149,10 +151,7 @@ impl<'a> Taken<'a> {
             accepted: 0,
             limit: config.count,
             names: Names::default(),
-            processes: match &config.processes {
-                Some(filter) => Some(Processes::start(filter.clone())?),
-                None => None,
-            },
+            processes: config.processes.clone().map(Processes::start).transpose()?,
             filter: match &config.filter {
                 Some(Filter::Expression(expression)) => Some(expression.clone()),
                 Some(Filter::Bytecode(_)) | None => None,
@@ -216,6 +215,7 @@ impl<'a> Taken<'a> {
         self.taps += plan.taps.len() as u32;
         Ok(Written {
             taps,
+            makers: None,
             generation,
             snaplen: self.snaplen,
         })
@@ -240,6 +240,9 @@ impl<'a> Taken<'a> {
 
     /// Notes whether the time of the last file is over.
     pub(super) fn look_at_files(&mut self) -> Result<()> {
+        if self.output.current_file().is_none() {
+            return Ok(());
+        }
         let now_ns = self.now_ns()?;
         self.has_all_files |= self.output.is_over(now_ns);
         self.completed.look_after();
@@ -278,7 +281,6 @@ impl<'a> Taken<'a> {
         header: &RecordHeader,
         data: &[u8],
         verdict: Verdict,
-        makers: Option<&Makers>,
     ) {
         let number = u32::from(header.tap);
         let Some(tap) = from.taps.iter().find(|tap| tap.number == number) else {
@@ -288,53 +290,50 @@ impl<'a> Taken<'a> {
             return;
         };
         let hook = written.account;
+        match verdict {
+            Verdict::Foreign => return self.account.foreign(hook),
+            Verdict::Undecided => return self.account.lost(hook, LossCause::Undecided),
+            Verdict::Wanted => {}
+        }
+        if self.is_complete() {
+            return self.account.discarded(hook);
+        }
         let id = match header.packet_id {
             0 => 0,
             id => id | from.generation << GENERATION_SHIFT,
         };
         let mut process = None;
-        if verdict == Verdict::Wanted
-            && !self.is_complete()
-            && let Some(processes) = &mut self.processes
-        {
+        if let Some(processes) = &mut self.processes {
             let passage = Passage {
                 owner: tap.owner,
                 leaving: written.leaving,
                 link_type: tap.link_type,
                 packet: id,
             };
-            process = processes.of(passage, header.socket, data, makers);
+            process = processes.of(passage, header.socket, data, from.makers.as_ref());
             if !processes.takes(process.as_deref()) {
-                self.account.rejected(hook);
-                return;
+                return self.account.rejected(hook);
             }
         }
-        if verdict == Verdict::Wanted && !self.is_complete() {
-            let time = self.clock.time_ns(header.time_ns);
-            if self.output.is_due(time) {
-                self.rotate(time);
+        let time = self.clock.time_ns(header.time_ns);
+        if self.output.is_due(time) {
+            self.rotate(time);
+            if self.is_complete() {
+                return self.account.discarded(hook);
             }
         }
-        match verdict {
-            Verdict::Foreign => self.account.foreign(hook),
-            Verdict::Undecided => self.account.lost(hook, LossCause::Undecided),
-            Verdict::Wanted if self.is_complete() => self.account.discarded(hook),
-            Verdict::Wanted => {
-                let time = self.clock.time_ns(header.time_ns);
-                let mut packet = self.builder.build(
-                    header,
-                    data,
-                    tap.interface,
-                    tap.link_type,
-                    self.snaplen,
-                    time,
-                );
-                packet.process = process.as_deref();
-                packet.id = id;
-                self.output.packet(&packet, hook);
-                self.accepted += 1;
-            }
-        }
+        let mut packet = self.builder.build(
+            header,
+            data,
+            tap.interface,
+            tap.link_type,
+            self.snaplen,
+            time,
+        );
+        packet.process = process.as_deref();
+        packet.id = id;
+        self.output.packet(&packet, hook);
+        self.accepted += 1;
     }
 
     /// Writes what waits. A failure is kept.

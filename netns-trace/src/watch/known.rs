@@ -12,7 +12,10 @@ use std::{
 };
 
 use super::{Change, Label, Name, Namespace, Process, look, look::Mounted};
-use crate::container::{ContainerKey, Containers};
+use crate::{
+    container::{ContainerKey, Containers},
+    netns::command,
+};
 
 /// How long the word of a container's start waits for its name.
 pub(super) const NAME_WAIT: Duration = Duration::from_millis(80);
@@ -574,7 +577,7 @@ impl Table {
 fn process(pid: u32) -> Process {
     Process {
         pid,
-        command: look::command(pid),
+        command: command(pid),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     container::{self, ContainerKey},
-    netns::NetNs,
+    netns::{NetNs, command},
 };
 
 /// Most tables of cgroups whose container is remembered.
@@ -30,13 +30,6 @@ pub(super) fn inode_in_link(link: &Path) -> Option<u64> {
 /// Where a process's namespace can be opened.
 pub(super) fn process_path(pid: u32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/net"))
-}
-
-/// A process's program, as `ps` has it.
-pub(super) fn command(pid: u32) -> Option<String> {
-    let text = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    let text = text.strip_suffix(b"\n").unwrap_or(&text);
-    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 /// What is mounted at a name, told apart from what was mounted there before: the inode of a namespace

@@ -2,9 +2,15 @@
 //! attached, with tcpdump's socket and with our classifier, which both want `tcp port 443`. And the two ways in
 //! which a filter could read packets, each by itself.
 
-use std::{io, os::fd::FromRawFd as _, os::fd::OwnedFd, process::Command, time::Duration};
+use std::{
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    process::Command,
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use netns_trace::probe::test_run;
 
 use super::{flooded::Flooded, running::Running, spread};
 
@@ -138,8 +144,8 @@ fn ways() -> Result<()> {
     ];
     let mut times = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        for (time, (_, program)) in times.iter_mut().zip(&programs) {
-            time.push(f64::from(test_run(program)?));
+        for (times, (_, program)) in times.iter_mut().zip(&programs) {
+            times.push(f64::from(time(program)?));
         }
     }
     println!(
@@ -154,7 +160,7 @@ fn ways() -> Result<()> {
     Ok(())
 }
 
-/// `union bpf_attr`, as far as these commands go; <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>.
+/// `union bpf_attr`, as far as this command goes; <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>.
 #[repr(C)]
 #[derive(Default)]
 struct Load {
@@ -163,20 +169,6 @@ struct Load {
     insns: u64,
     license: u64,
     more: [u64; 12],
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct TestRun {
-    program: u32,
-    returned: u32,
-    size_in: u32,
-    size_out: u32,
-    data_in: u64,
-    data_out: u64,
-    repeat: u32,
-    duration: u32,
-    context: [u64; 4],
 }
 
 fn load(insns: &[Insn]) -> Result<OwnedFd> {
@@ -218,33 +210,12 @@ fn load(insns: &[Insn]) -> Result<OwnedFd> {
 }
 
 /// Nanoseconds of one run, of many.
-fn test_run(program: &OwnedFd) -> Result<u32> {
-    use std::os::fd::AsRawFd as _;
-    const PROG_TEST_RUN: libc::c_int = 10;
+fn time(program: &OwnedFd) -> Result<u32> {
     let mut packet = [0_u8; 64];
     packet[12] = 8;
     packet[14] = 0x45;
     packet[23] = 17;
-    let mut attributes = TestRun {
-        program: program.as_raw_fd() as u32,
-        size_in: packet.len() as u32,
-        data_in: packet.as_ptr() as u64,
-        repeat: 1_000_000,
-        ..TestRun::default()
-    };
-    // SAFETY: a live struct with its size, and a packet that outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            PROG_TEST_RUN,
-            &raw mut attributes,
-            size_of::<TestRun>(),
-        )
-    };
-    ensure!(
-        result == 0,
-        "cannot run a program: {}",
-        io::Error::last_os_error()
-    );
-    Ok(attributes.duration)
+    let (_, time) =
+        test_run(program.as_raw_fd(), &packet, 1_000_000).context("cannot run a program")?;
+    Ok(time)
 }
