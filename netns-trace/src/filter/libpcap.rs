@@ -139,12 +139,16 @@ impl Drop for Handle<'_> {
     }
 }
 
-/// libpcap's own number for a link type: they differ for raw IP alone, of those that we write; pcap/dlt.h.
+/// libpcap's own number for a link type of a file: those that it filters differ for ATM and raw IP;
+/// <https://github.com/the-tcpdump-group/libpcap/blob/libpcap-1.10.3/pcap-common.c>
 fn dlt(link_type: u16) -> c_int {
+    const LINKTYPE_ATM_RFC1483: u16 = 100;
     const LINKTYPE_RAW: u16 = 101;
-    const DLT_RAW: c_int = 12;
+    const LINKTYPE_ATM_CLIP: u16 = 106;
     match link_type {
-        LINKTYPE_RAW => DLT_RAW,
+        LINKTYPE_ATM_RFC1483 => 11,
+        LINKTYPE_RAW => 12,
+        LINKTYPE_ATM_CLIP => 19,
         other => other.into(),
     }
 }

@@ -86,7 +86,11 @@ pub fn read(config: &ReadConfig) -> Result<()> {
         taken: 0,
     };
     let result = reading.run();
-    let printed = reading.finish();
+    // Of a filter that is refused nothing was counted.
+    let printed = match &result {
+        Err(Stop::Failed(_)) if reading.interfaces.is_empty() => Ok(()),
+        _ => reading.finish(),
+    };
     // What went wrong with the file is said also where the reader has left.
     match (result, printed) {
         (Err(Stop::Failed(why)), _) => Err(why),
