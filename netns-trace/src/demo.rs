@@ -109,6 +109,7 @@ fn run_in(folder: &Path, signals: &Signals) -> Result<()> {
     );
     println!("  wireshark {file_name}");
     println!("  tcpdump -nr {file_name}");
+    println!("  netns-trace read {file_name}");
     println!(
         "\nThe lab is removed. Next: netns-trace lab up, then netns-trace capture netns:lab-a, or \
          netns-trace latency netns:lab-a"
