@@ -2,10 +2,10 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::__sk_buff,
+    bindings::{__sk_buff, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
     helpers::generated::{
         bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_ringbuf_output,
-        bpf_skb_load_bytes,
+        bpf_ringbuf_query, bpf_skb_load_bytes,
     },
     programs::TcContext,
 };
@@ -87,13 +87,15 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
         );
         return;
     }
+    let is_last = has(hook, feature::LIMIT) && recorded(control) + 1 >= tap!(limit);
+    let flags = wake(header_len as u64 + captured, is_last);
     // SAFETY: as above.
     let output = unsafe {
         bpf_ringbuf_output(
             (&raw const RECORDS).cast_mut().cast(),
             scratch.cast(),
             header_len as u64 + clamp(captured),
-            0,
+            flags,
         )
     };
     if output != 0 {
@@ -133,14 +135,46 @@ impl Sighting<'_> {
 /// Whether the capture is over: because user space says so, or all wanted records are there.
 #[inline(always)]
 fn ended(hook: u32, control: &Control) -> bool {
-    // SAFETY: initialised words of a map value; volatile, since others write them.
-    let (ended, recorded) = unsafe {
-        (
-            core::ptr::read_volatile(&raw const control.ended),
-            core::ptr::read_volatile(&raw const control.recorded),
+    // SAFETY: an initialised word of a map value; volatile, since user space writes it.
+    let ended = unsafe { core::ptr::read_volatile(&raw const control.ended) };
+    ended != 0 || (has(hook, feature::LIMIT) && recorded(control) >= tap!(limit))
+}
+
+/// Records in the ring so far, where a limit is set.
+#[inline(always)]
+fn recorded(control: &Control) -> u64 {
+    // SAFETY: an initialised word of a map value; volatile, since other CPUs write it.
+    unsafe { core::ptr::read_volatile(&raw const control.recorded) }
+}
+
+/// Whether the next record, of `len` bytes, wakes the reader, as flags of the helpers that put it into the ring.
+///
+/// Waking costs a packet more than all else, so it is done by amount: where the ring's end goes past a
+/// multiple of `wake_bytes`. Two CPUs at once may both miss one, and meet the next; the reader looks from time to time anyway.
+#[inline(always)]
+fn wake(len: u64, is_last: bool) -> u64 {
+    /// Before each record, `BPF_RINGBUF_HDR_SZ`; <https://github.com/torvalds/linux/blob/v5.10/include/uapi/linux/bpf.h#L4128>.
+    const RING_HEADER: u64 = 8;
+    let step = u64::from(tap!(wake_bytes));
+    if step == 0 {
+        return 0;
+    }
+    if is_last {
+        return u64::from(BPF_RB_FORCE_WAKEUP);
+    }
+    // SAFETY: the helper reads a number of the map.
+    let start = unsafe {
+        bpf_ringbuf_query(
+            (&raw const RECORDS).cast_mut().cast(),
+            u64::from(BPF_RB_PROD_POS),
         )
     };
-    ended != 0 || (has(hook, feature::LIMIT) && recorded >= tap!(limit))
+    let end = start + RING_HEADER + len;
+    if (start ^ end) & !(step - 1) == 0 {
+        u64::from(BPF_RB_NO_WAKEUP)
+    } else {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    }
 }
 
 /// Tells the taps that wait for it that the target has seen their packet.
@@ -157,7 +191,7 @@ pub(crate) fn tell(packet: &Sighting<'_>, counters: &mut HookCounters) {
             (&raw const RECORDS).cast_mut().cast(),
             (&raw mut header).cast(),
             HEADER_LEN as u64,
-            0,
+            wake(HEADER_LEN as u64, false),
         )
     };
     if output == 0 {

@@ -68,9 +68,14 @@ pub struct TapConfig {
     pub ip_summed_shift: u32,
     /// CPUs that the kernel may have: packet ids of different CPUs interleave by it.
     pub cpus: u32,
+    /// The reader of the ring is woken each time that so many bytes more have gone into it, a power of two; 0: whenever
+    /// it waits.
+    pub wake_bytes: u32,
+    /// Nothing: fills up a word.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<TapConfig>() == 48);
+const _: () = assert!(size_of::<TapConfig>() == 56);
 
 /// What one CPU counted at one hook of one tap. Each packet is counted once in `seen`, and,
 /// unless it is foreign or filtered out, once in `received` and once in what became of it.

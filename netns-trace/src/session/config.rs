@@ -64,6 +64,24 @@ impl CaptureConfig {
         let chosen = self.processes.as_ref();
         chosen.is_some_and(|chosen| !chosen.is_empty())
     }
+
+    /// Bytes in the ring after which its reader is woken, a power of two: a sixteenth of it. 0 stands for at once: where
+    /// somebody may be waiting for each packet, or its process may be gone in a moment.
+    pub(super) fn wake_bytes(&self) -> u32 {
+        use std::os::unix::fs::FileTypeExt as _;
+        let is_plain = match &self.output {
+            OutputTo::Text(_) | OutputTo::Stdout => false,
+            OutputTo::File(path) => std::fs::metadata(path).map_or(true, |file| {
+                let kind = file.file_type();
+                kind.is_file() || (kind.is_char_device() && path.as_os_str() == "/dev/null")
+            }),
+        };
+        if is_plain && !self.unbuffered && self.processes.is_none() {
+            self.ring_bytes / 16
+        } else {
+            0
+        }
+    }
 }
 
 /// How long nothing must have passed a tap for a packet to count as idle, by default.

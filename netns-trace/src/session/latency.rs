@@ -177,6 +177,7 @@ fn plan_latency(config: &LatencyConfig) -> Result<Plan> {
         idle_gap_ns: config.idle_gap.as_nanos() as u64,
         max_segments: config.max_segments,
         sockets: false,
+        wake_bytes: 0,
         optional: are_all(&config.targets),
     };
     let mut plan = plan::plan(&paths, &wishes)?;

@@ -71,6 +71,8 @@ pub(super) struct Wishes {
     pub optional: bool,
     /// Whether packets tell the sockets that sent them.
     pub sockets: bool,
+    /// Bytes after which the reader of the ring is woken, a power of two; 0: at once.
+    pub wake_bytes: u32,
 }
 
 impl PlannedTap {
@@ -470,6 +472,7 @@ fn tap(
             tap: number,
             snaplen: wishes.snaplen,
             features,
+            wake_bytes: wishes.wake_bytes,
             ..TapConfig::default()
         },
         site,

@@ -183,6 +183,7 @@ pub(super) fn plan_paths(paths: &[PathMap], config: &CaptureConfig) -> Result<Pl
         max_segments: max_segments(),
         optional: are_all(&config.targets),
         sockets: config.processes.is_some(),
+        wake_bytes: config.wake_bytes(),
     };
     let plan = plan::plan(paths, &wishes)?;
     Ok(match &config.filter {

@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             alone.push(flooded.rate()?);
             let running = Running::start(command, "listening on")?;
             rates.push(flooded.rate()?);
-            running.stop()?;
+            let _ended = running.stop()?;
         }
     }
     println!(

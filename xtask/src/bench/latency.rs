@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let mut command = Command::new(&program);
             let running = Running::start(command.args(args), "measuring between")?;
             let b = flooded.rate()?;
-            running.stop()?;
+            let _ended = running.stop()?;
             alone.push(a);
             with.push(b);
             ratios.push(b / a);

@@ -1,11 +1,15 @@
 //! Benchmarks: each case side by side with doing without, A B A B, in a private lab. Figures are
 //! ratios within one run; a machine that does something else meanwhile spoils them.
 
+mod capture;
 mod filter;
 mod flooded;
 mod latency;
 mod many;
+mod page;
 mod running;
+mod tool;
+mod traffic;
 
 use std::{path::PathBuf, process::Command};
 
@@ -21,6 +25,8 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Case {
+    /// What capturing costs the traffic, and what is lost, beside tcpdump and dumpcap
+    Capture(capture::Options),
     /// What a filter costs packets that it leaves out, beside tcpdump's
     Filter(filter::Options),
     /// What measuring latencies costs the sender of a 64-byte UDP flood
@@ -32,6 +38,7 @@ enum Case {
 /// Runs it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.case {
+        Case::Capture(options) => capture::run(options)?.write(),
         Case::Filter(options) => filter::run(options),
         Case::Latency(options) => latency::run(options),
         Case::Many(options) => many::run(options),
