@@ -18,7 +18,7 @@ use super::{
 use crate::place::reason;
 
 /// Bytes after which the buffer is written.
-const FULL: usize = 256 << 10;
+const FULL: usize = 1 << 20;
 
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, IsTerminal as _, Write as _},
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     path::Path,
     time::{Duration, Instant},
 };
@@ -17,6 +17,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 const GRACE: Duration = Duration::from_secs(2);
 /// What a pipe takes without blocking when it polls writable: `PIPE_BUF`.
 const PIECE: usize = 4096;
+/// What is written to a file at once from here on does not stay in memory. Less at a time would have to wait for the
+/// device, where one write ends and the next begins in a page.
+const UNCACHED: usize = 512 << 10;
 
 /// Why output is lost.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +85,20 @@ struct Mark {
 }
 
 enum Kind {
-    /// Can be cut back; so many bytes are in it.
-    File(u64),
+    /// Can be cut back.
+    File(Regular),
     /// A reader may stop reading.
     Pipe,
     /// `/dev/null`, a terminal, a socket.
     Other,
+}
+
+/// A regular file.
+struct Regular {
+    /// Bytes in it.
+    len: u64,
+    /// Whether its file system may take what is written without keeping it in memory.
+    uncached: bool,
 }
 
 pub(super) struct Sink {
@@ -125,7 +136,10 @@ impl Sink {
         use std::os::unix::fs::FileTypeExt as _;
         let kind = file.metadata()?.file_type();
         let kind = if kind.is_file() {
-            Kind::File(io::Seek::stream_position(&mut &file)?)
+            Kind::File(Regular {
+                len: io::Seek::stream_position(&mut &file)?,
+                uncached: true,
+            })
         } else if kind.is_fifo() {
             Kind::Pipe
         } else {
@@ -163,7 +177,7 @@ impl Sink {
     /// Bytes of the file with what waits to be written.
     pub(super) fn len(&self) -> u64 {
         let written = match self.kind {
-            Kind::File(len) => len,
+            Kind::File(Regular { len, .. }) => len,
             Kind::Pipe | Kind::Other => 0,
         };
         written + self.buffer.len() as u64
@@ -200,7 +214,7 @@ impl Sink {
                 fate(owner, if is_whole { Fate::Written } else { Fate::Lost });
             }
         }
-        if let Kind::File(len) = &mut self.kind {
+        if let Kind::File(Regular { len, .. }) = &mut self.kind {
             if result.is_err() {
                 // What is behind the last whole block would make the file unreadable there.
                 *len += whole as u64;
@@ -224,7 +238,9 @@ impl Sink {
     /// After a failure, tries whether there is room for these bytes after all, at the end of a
     /// file that was cut back.
     pub(super) fn append_after_failure(&mut self, bytes: &[u8]) {
-        let Kind::File(len) = self.kind else { return };
+        let Kind::File(Regular { len, .. }) = self.kind else {
+            return;
+        };
         let appended = io::Seek::seek(&mut &self.file, io::SeekFrom::Start(len))
             .and_then(|_| (&self.file).write_all(bytes));
         if appended.is_err()
@@ -245,7 +261,19 @@ impl Sink {
                     return (written, Err(why));
                 }
             }
-            match (&self.file).write(piece) {
+            let done = match &mut self.kind {
+                Kind::File(Regular { uncached, .. }) if *uncached && piece.len() >= UNCACHED => {
+                    match write_uncached(&self.file, piece) {
+                        Err(why) if why.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                            *uncached = false;
+                            continue;
+                        }
+                        done => done,
+                    }
+                }
+                _ => (&self.file).write(piece),
+            };
+            match done {
                 Ok(0) => {
                     let why = io::Error::from(io::ErrorKind::WriteZero);
                     return (written, Err(SinkError::of(&self.name, why)));
@@ -297,6 +325,30 @@ impl Sink {
             }
         }
     }
+}
+
+/// As write(2), and starts writing to the device at once, after which nothing of it stays in memory
+/// (`RWF_DONTCACHE`, from 6.14). A new page of the page cache costs more than what is copied into it; so the same few
+/// pages are used again and again, and a long capture does not push what others need out of memory.
+/// <https://github.com/torvalds/linux/blob/v6.14/include/uapi/linux/fs.h#L338>
+fn write_uncached(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    /// pwritev2(2): write where the file's position is, and move it.
+    const POSITION: libc::off_t = -1;
+    let piece = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: one vector, whose bytes outlive the call and are only read.
+    let written = unsafe {
+        libc::pwritev2(
+            file.as_raw_fd(),
+            &raw const piece,
+            1,
+            POSITION,
+            libc::RWF_DONTCACHE,
+        )
+    };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
 #[cfg(test)]
