@@ -11,7 +11,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use netns_trace_ebpf::{
-    Control, EGRESS, HEADER_LEN, HookCounters, LONG_HEADER_LEN, MAX_SNAPLEN, RecordHeader, feature,
+    CAST, Control, EGRESS, HEADER_LEN, HookCounters, LONG_HEADER_LEN, MAX_SNAPLEN, RecordHeader, feature,
     record,
 };
 
@@ -57,7 +57,12 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
     let header = unsafe { &mut *scratch.cast::<RecordHeader>() };
     *header = packet.header(counters);
     // SAFETY: the context is the kernel's, valid for the whole run.
-    describe(header, unsafe { &*ctx.skb.skb }, packet.skb);
+    describe(header, unsafe { &*ctx.skb.skb });
+    match checksum(ctx, packet.skb) {
+        CHECKSUM_PARTIAL => header.flags |= record::CHECKSUM_NOT_READY,
+        CHECKSUM_UNNECESSARY => header.flags |= record::CHECKSUM_VALID,
+        _ => {}
+    }
     let mut header_len = HEADER_LEN;
     if has(hook, feature::SOCKET) {
         header_len = LONG_HEADER_LEN;
@@ -203,7 +208,7 @@ pub(crate) fn tell(packet: &Sighting<'_>, counters: &mut HookCounters) {
 
 /// Fills in what the kernel keeps beside the packet's bytes.
 #[inline(always)]
-fn describe(header: &mut RecordHeader, skb: &__sk_buff, skb_address: u64) {
+fn describe(header: &mut RecordHeader, skb: &__sk_buff) {
     header.len = skb.len;
     header.gso_size = skb.gso_size as u16;
     header.gso_segs = skb.gso_segs as u16;
@@ -215,25 +220,54 @@ fn describe(header: &mut RecordHeader, skb: &__sk_buff, skb_address: u64) {
     if skb.gso_size != 0 {
         header.flags |= record::SEGMENTED;
     }
-    let offset = tap!(ip_summed_offset);
-    if offset != 0 {
+}
+
+/// The packet's `ip_summed`; 0 where the kernel does not say where that is.
+#[inline(always)]
+fn checksum(ctx: &TcContext, skb_address: u64) -> u8 {
+    let offset = u64::from(tap!(ip_summed_offset));
+    if offset == 0 {
+        return 0;
+    }
+    let byte = if tap!(reads_skb) != 0 {
+        read_skb(ctx, offset)
+    } else {
         let mut byte = 0_u8;
         // SAFETY: reads one byte of the kernel's memory, and fails where there is none.
         let read = unsafe {
-            bpf_probe_read_kernel(
-                (&raw mut byte).cast(),
-                1,
-                (skb_address + u64::from(offset)) as *const _,
-            )
+            bpf_probe_read_kernel((&raw mut byte).cast(), 1, (skb_address + offset) as *const _)
         };
-        if read == 0 {
-            match (byte >> (tap!(ip_summed_shift) & 7)) & 3 {
-                CHECKSUM_PARTIAL => header.flags |= record::CHECKSUM_NOT_READY,
-                CHECKSUM_UNNECESSARY => header.flags |= record::CHECKSUM_VALID,
-                _ => {}
-            }
+        if read != 0 {
+            return 0;
         }
+        byte
+    };
+    (byte >> (tap!(ip_summed_shift) & 7)) & 3
+}
+
+/// A byte of the kernel's `struct sk_buff`, read in place: three times as fast as by the helper, which reckons with
+/// addresses where nothing is.
+#[inline(always)]
+fn read_skb(ctx: &TcContext, offset: u64) -> u8 {
+    let byte: u64;
+    // SAFETY: the verifier knows what the call returns, and that the byte lies in it.
+    unsafe {
+        core::arch::asm!(
+            ".8byte {cast}",
+            "r0 += r6",
+            "r0 = *(u8 *)(r0 + 0)",
+            cast = const CAST,
+            inlateout("r1") ctx.as_ptr() => _,
+            in("r6") offset,
+            lateout("r0") byte,
+            lateout("r2") _,
+            lateout("r3") _,
+            lateout("r4") _,
+            lateout("r5") _,
+            options(nostack, readonly),
+        );
     }
+    byte as u8
 }
 
 /// Adds 1 to a counter of all CPUs. The instruction that returns the sum needs Linux 5.12.

@@ -66,7 +66,7 @@ static TAP: TapConfig = TapConfig {
     ip_summed_shift: 0,
     cpus: 0,
     wake_bytes: 0,
-    padding: 0,
+    reads_skb: 0,
 };
 
 /// Reads one field of [`TAP`]. Volatile, since its value is set when the programs are loaded.

@@ -71,11 +71,16 @@ pub struct TapConfig {
     /// The reader of the ring is woken each time that so many bytes more have gone into it, a power of two; 0: whenever
     /// it waits.
     pub wake_bytes: u32,
-    /// Nothing: fills up a word.
-    pub padding: u32,
+    /// Not 0 where the kernel lets programs read its own `struct sk_buff` (`bpf_cast_to_kern_ctx`, 6.2).
+    pub reads_skb: u32,
 }
 
 const _: () = assert!(size_of::<TapConfig>() == 56);
+
+/// Where the programs read the kernel's `struct sk_buff`, they have this instruction, which no kernel takes: before they
+/// are loaded, user space puts a call of `bpf_cast_to_kern_ctx` in its place, whose number differs from kernel to
+/// kernel.
+pub const CAST: u64 = 0x6e6e_7463_0000_2085;
 
 /// What one CPU counted at one hook of one tap. Each packet is counted once in `seen`, and,
 /// unless it is foreign or filtered out, once in `received` and once in what became of it.

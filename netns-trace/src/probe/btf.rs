@@ -1,9 +1,9 @@
-//! Reads one thing from the running kernel's BTF: where a bit field of a struct lies.
+//! Reads from the running kernel's BTF where a bit field of a struct lies, and which number a function has.
 //!
 //! The format: <https://docs.kernel.org/bpf/btf.html>. aya-obj parses it too, but keeps struct
 //! members to itself.
 
-use std::{collections::HashMap, fs};
+use std::fs;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
@@ -12,6 +12,7 @@ const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -27,25 +28,43 @@ pub(super) struct BitField {
     pub(super) shift: u32,
 }
 
-/// Where `member` lies in the running kernel's `struct structure`; the error is a reason in words.
-pub(super) fn bit_field(structure: &str, member: &str) -> Result<BitField, String> {
-    if cfg!(target_endian = "big") {
-        return Err("bit fields are read on little-endian machines alone".to_owned());
-    }
-    let bytes = fs::read(VMLINUX).map_err(|error| format!("{VMLINUX}: {error}"))?;
-    find(&bytes, structure, member)
-        .ok_or_else(|| format!("{VMLINUX} knows no {member} in struct {structure}"))
+/// What the programs are told of the running kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Where `struct sk_buff` has `ip_summed`.
+    pub(super) ip_summed: Option<BitField>,
+    /// The number of the function that turns a program's context into the kernel's own struct (6.2);
+    /// <https://github.com/torvalds/linux/blob/v6.2/kernel/bpf/helpers.c#L2085>.
+    pub(super) cast_to_kernel_context: Option<u32>,
 }
 
-fn find(bytes: &[u8], structure: &str, member: &str) -> Option<BitField> {
-    let btf = Btf::parse(bytes)?;
-    let id = *btf.structs.get(structure)?;
-    let (bit, size) = btf.member(id, member, 0)?;
-    // A plain member has no size of its own here; a bit field must not cross its byte.
-    (size > 0 && bit % 8 + size <= 8).then_some(BitField {
-        byte: bit / 8,
-        shift: bit % 8,
-    })
+/// Reads them. Each that is missing is a feature less, and why is logged.
+pub(super) fn facts() -> Facts {
+    if cfg!(target_endian = "big") {
+        log::info!("the state of checksums is not recorded on big-endian machines");
+        return Facts::default();
+    }
+    let facts = match fs::read(VMLINUX) {
+        Ok(bytes) => find(&bytes),
+        Err(why) => {
+            log::info!("{VMLINUX}: {why}");
+            Facts::default()
+        }
+    };
+    if facts.ip_summed.is_none() {
+        log::info!("the state of checksums is not recorded: {VMLINUX} does not tell of it");
+    }
+    facts
+}
+
+fn find(bytes: &[u8]) -> Facts {
+    let Some(btf) = Btf::parse(bytes) else {
+        return Facts::default();
+    };
+    Facts {
+        ip_summed: btf.bit_field("sk_buff", "ip_summed"),
+        cast_to_kernel_context: btf.find(KIND_FUNC, "bpf_cast_to_kern_ctx"),
+    }
 }
 
 struct Btf<'a> {
@@ -53,7 +72,6 @@ struct Btf<'a> {
     strings: &'a [u8],
     /// Offset of each type in `types`, by id - 1.
     offsets: Vec<u32>,
-    structs: HashMap<&'a str, u32>,
 }
 
 impl<'a> Btf<'a> {
@@ -70,19 +88,14 @@ impl<'a> Btf<'a> {
             types: section(8)?,
             strings: section(16)?,
             offsets: Vec::new(),
-            structs: HashMap::new(),
         };
         let mut at = 0;
         while at < btf.types.len() {
             btf.offsets.push(at as u32);
             let info = u32_at(btf.types, at + 4)?;
-            let (kind, members) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
-            if kind == KIND_STRUCT {
-                let name = btf.string(u32_at(btf.types, at)?)?;
-                btf.structs.insert(name, btf.offsets.len() as u32);
-            }
+            let members = (info & 0xffff) as usize;
             at += 12
-                + match kind {
+                + match kind(info) {
                     KIND_INT | KIND_VAR | KIND_DECL_TAG => 4,
                     KIND_ARRAY => 12,
                     KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => members * 12,
@@ -91,6 +104,33 @@ impl<'a> Btf<'a> {
                 };
         }
         Some(btf)
+    }
+
+    /// The number of the type of this kind and name.
+    fn find(&self, wanted: u32, name: &str) -> Option<u32> {
+        let is_it = |&at: &u32| {
+            let at = at as usize;
+            u32_at(self.types, at + 4).is_some_and(|info| kind(info) == wanted)
+                && u32_at(self.types, at).is_some_and(|offset| self.is_called(offset, name))
+        };
+        let at = self.offsets.iter().position(is_it)?;
+        Some(at as u32 + 1)
+    }
+
+    fn is_called(&self, offset: u32, name: &str) -> bool {
+        let rest = self.strings.get(offset as usize..);
+        let rest = rest.and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
+    }
+
+    /// Where `member` lies in the struct; none where it is no bit field, or crosses its byte.
+    fn bit_field(&self, structure: &str, member: &str) -> Option<BitField> {
+        let (bit, size) = self.member(self.find(KIND_STRUCT, structure)?, member, 0)?;
+        // A plain member has no size of its own here.
+        (size > 0 && bit % 8 + size <= 8).then_some(BitField {
+            byte: bit / 8,
+            shift: bit % 8,
+        })
     }
 
     fn string(&self, offset: u32) -> Option<&'a str> {
@@ -104,7 +144,7 @@ impl<'a> Btf<'a> {
     fn member(&self, id: u32, wanted: &str, depth: u32) -> Option<(u32, u32)> {
         let at = *self.offsets.get((id as usize).checked_sub(1)?)? as usize;
         let info = u32_at(self.types, at + 4)?;
-        if !matches!((info >> 24) & 0x1f, KIND_STRUCT | KIND_UNION) || depth > 8 {
+        if !matches!(kind(info), KIND_STRUCT | KIND_UNION) || depth > 8 {
             return None;
         }
         let has_bit_fields = info >> 31 != 0;
@@ -131,6 +171,10 @@ impl<'a> Btf<'a> {
     }
 }
 
+fn kind(info: u32) -> u32 {
+    (info >> 24) & 0x1f
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(
         bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
@@ -149,7 +193,7 @@ mod tests {
 
     /// `struct sk_buff { u32 len; struct { u8 pkt_type:3; u8 ip_summed:2; }; }`
     fn sample() -> Vec<u8> {
-        let strings = b"\0sk_buff\0len\0pkt_type\0ip_summed\0";
+        let strings = b"\0sk_buff\0len\0pkt_type\0ip_summed\0bpf_cast_to_kern_ctx\0";
         let mut types: Vec<u32> = Vec::new();
         // 1: int
         types.extend([0, KIND_INT << 24, 4, 32]);
@@ -161,6 +205,8 @@ mod tests {
         types.extend([1, KIND_STRUCT << 24 | 2, 8]);
         types.extend([9, 1, 0]);
         types.extend([0, 2, 32]);
+        // 4: a function
+        types.extend([32, KIND_FUNC << 24, 0]);
         let mut bytes = Vec::new();
         bytes.extend(MAGIC.to_ne_bytes());
         bytes.extend([1, 0]);
@@ -181,27 +227,36 @@ mod tests {
     }
 
     #[test]
-    fn finds_a_bit_field_in_an_unnamed_member() {
-        let found = find(&sample(), "sk_buff", "ip_summed");
-        assert_eq!(found, Some(BitField { byte: 4, shift: 3 }));
+    fn finds_a_bit_field_in_an_unnamed_member_and_a_function() {
+        assert_eq!(
+            find(&sample()),
+            Facts {
+                ip_summed: Some(BitField { byte: 4, shift: 3 }),
+                cast_to_kernel_context: Some(4),
+            }
+        );
     }
 
     #[test]
     fn does_not_find_what_is_not_there() {
-        assert_eq!(find(&sample(), "sk_buff", "mark"), None);
-        assert_eq!(find(&sample(), "net_device", "ip_summed"), None);
-        assert_eq!(find(&sample(), "sk_buff", "len"), None, "no bit field");
+        let sample = sample();
+        let btf = Btf::parse(&sample).expect("BTF");
+        assert_eq!(btf.bit_field("sk_buff", "mark"), None);
+        assert_eq!(btf.bit_field("net_device", "ip_summed"), None);
+        assert_eq!(btf.bit_field("sk_buff", "len"), None, "no bit field");
+        assert_eq!(btf.find(KIND_FUNC, "sk_buff"), None, "no function");
+        assert_eq!(btf.find(KIND_FUNC, "bpf_cast"), None, "a part of a name");
     }
 
     #[test]
     fn damaged_input_is_no_panic() {
         let sample = sample();
         for len in 0..sample.len() {
-            find(&sample[..len], "sk_buff", "ip_summed");
+            find(&sample[..len]);
             for flip in [0x01, 0x80, 0xff] {
                 let mut damaged = sample.clone();
                 damaged[len] ^= flip;
-                find(&damaged, "sk_buff", "ip_summed");
+                find(&damaged);
             }
         }
     }

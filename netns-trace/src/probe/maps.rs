@@ -1,19 +1,13 @@
 //! The maps that all taps of a capture share: the ring, the counters, the word that ends it.
 
-use std::{
-    collections::BTreeMap,
-    ops::Deref,
-    os::fd::{AsFd, BorrowedFd},
-};
-
 use aya::{
     Ebpf, Pod,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, MapData, PerCpuArray},
 };
 use aya_log::EbpfLogger;
-use netns_trace_ebpf::{BUCKETS, Histogram, HookCounters, Pair, TapConfig, hook_index};
+use netns_trace_ebpf::{BUCKETS, Histogram, HookCounters, Pair, hook_index};
 
-use super::{Hook, ProbeError, error, makers::Makers};
+use super::{Hook, ProbeError, ProbeOptions, error, makers::Makers, ring::Ring};
 use crate::privilege::raised;
 
 /// Maps of the object that exist once for all its loads.
@@ -30,14 +24,6 @@ pub(super) const SHARED: [&str; 11] = [
     "SOCKETS",
     "AYA_LOGS",
 ];
-
-/// The configuration, as aya takes a global's value.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub(super) struct PodTap(pub(super) TapConfig);
-
-// SAFETY: `repr(C)` integers without padding.
-unsafe impl Pod for PodTap {}
 
 /// [`HookCounters`], as words: all its fields are `u64`.
 type CounterWords = [u64; 13];
@@ -88,25 +74,24 @@ pub struct GroupSum {
 impl ProbeMaps {
     pub(super) fn take(
         ebpf: &mut Ebpf,
-        pairs: &BTreeMap<u32, Pair>,
-        verbose: bool,
+        options: &ProbeOptions,
     ) -> Result<Self, ProbeError> {
         let mut map = |name| {
             ebpf.take_map(name)
                 .ok_or(ProbeError::Incomplete { part: name })
         };
-        let ring = Ring(RingBuf::try_from(map("RECORDS")?).map_err(error::map)?);
+        let ring = Ring::open(map("RECORDS")?, options.ring_bytes)?;
         let counters = PerCpuArray::try_from(map("COUNTERS")?).map_err(error::map)?;
         let control = Array::try_from(map("CONTROL")?).map_err(error::map)?;
         let histograms = PerCpuArray::try_from(map("HISTOGRAMS")?).map_err(error::map)?;
         let mut neighbours: Array<MapData, PodPair> =
             Array::try_from(map("PAIRS")?).map_err(error::map)?;
-        for (index, pair) in pairs {
+        for (index, pair) in &options.pairs {
             neighbours
                 .set(*index, PodPair(*pair), 0)
                 .map_err(error::map)?;
         }
-        let log = if verbose {
+        let log = if options.verbose {
             Some(KernelLog(EbpfLogger::init(ebpf).map_err(error::log)?))
         } else {
             None
@@ -185,22 +170,6 @@ impl ProbeMaps {
             self.control.set(0, [1, recorded], 0)
         })
         .map_err(error::map)
-    }
-}
-
-/// The ring that the records of all taps come through, in the order in which they were made.
-pub struct Ring(RingBuf<MapData>);
-
-impl Ring {
-    /// The next record; none while the ring is empty. Its room is free again once it is dropped.
-    pub fn take(&mut self) -> Option<impl Deref<Target = [u8]> + '_> {
-        self.0.next()
-    }
-}
-
-impl AsFd for Ring {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

@@ -17,6 +17,7 @@ mod maps;
 mod object;
 mod pins;
 mod programs;
+mod ring;
 mod tc;
 mod verdict;
 
@@ -34,8 +35,9 @@ pub use self::{
     error::ProbeError,
     kernel::{check_kernel, check_privileges, needed_later, possible_cpus},
     makers::Makers,
-    maps::{GroupSum, KernelLog, ProbeMaps, Ring},
+    maps::{GroupSum, KernelLog, ProbeMaps},
     programs::{Listed, Program, describe, programs_here},
+    ring::Ring,
     verdict::{Verdict, test_run},
 };
 use crate::filter::Insn;
@@ -60,10 +62,13 @@ pub struct ProbeOptions {
 /// The kernel side of one capture: the maps that its taps share.
 pub struct Probe {
     options: ProbeOptions,
-    pins: Pins,
+    /// Where the loader finds the maps that all taps share.
+    _pins: Pins,
     maps: Option<ProbeMaps>,
     loaded: bool,
-    ip_summed: Option<btf::BitField>,
+    /// aya's, with what is the same for all taps: it reads the whole of the kernel's BTF when it is made.
+    loader: EbpfLoader<'static>,
+    facts: btf::Facts,
     cpus: u32,
 }
 
@@ -77,20 +82,15 @@ impl Probe {
         check_kernel()?;
         check_privileges()?;
         kernel::lift_memlock_limit();
-        let ip_summed = match btf::bit_field("sk_buff", "ip_summed") {
-            Ok(field) => Some(field),
-            Err(why) => {
-                log::info!("the state of checksums is not recorded: {why}");
-                None
-            }
-        };
+        let (pins, cpus) = (Pins::new()?, kernel::possible_cpus()?);
         Ok(Self {
+            loader: loader(&options, &pins, cpus),
             options,
-            pins: Pins::new()?,
+            _pins: pins,
             maps: None,
             loaded: false,
-            ip_summed,
-            cpus: kernel::possible_cpus()?,
+            facts: btf::facts(),
+            cpus,
         })
     }
 
@@ -112,31 +112,14 @@ impl Probe {
                 .for_each(|features| *features |= feature::FILTER);
         }
         config.cpus = self.cpus;
-        if let Some(field) = self.ip_summed {
+        if let Some(field) = self.facts.ip_summed {
             config.ip_summed_offset = field.byte;
             config.ip_summed_shift = field.shift;
         }
-        let config = maps::PodTap(config);
-        let log_level: u8 = if self.options.verbose { 4 } else { 0 };
-        let mut loader = EbpfLoader::new();
-        loader
-            .btf(None)
-            .override_global("TAP", &config, true)
-            .override_global(aya_log::LEVEL, &log_level, true)
-            .map_max_entries("RECORDS", self.options.ring_bytes)
-            .map_max_entries("SCRATCH", self.cpus)
-            .map_max_entries("COUNTERS", self.options.taps * 2)
-            .map_max_entries("LAST_SEEN", self.options.taps)
-            .map_max_entries("PAIRS", (self.options.taps * 2).pow(2))
-            .map_max_entries("HISTOGRAMS", self.options.segments.max(1));
-        if self.options.makers {
-            loader.map_max_entries("SOCKETS", MAX_SOCKETS);
-        }
-        for name in maps::SHARED {
-            loader.map_pin_path(name, self.pins.path(name));
-        }
-        let object = object::with_filter(filter)?;
-        let mut ebpf = loader.load(&object).map_err(error::load)?;
+        let cast = self.facts.cast_to_kernel_context;
+        config.reads_skb = u32::from(cast.is_some());
+        let object = object::specialised(&config, cast, filter)?;
+        let mut ebpf = self.loader.load(&object).map_err(error::load)?;
         for name in Hook::PROGRAMS {
             let program: &mut SchedClassifier = ebpf
                 .program_mut(name)
@@ -148,7 +131,7 @@ impl Probe {
         if !self.loaded {
             self.loaded = true;
             let options = &self.options;
-            let mut maps = ProbeMaps::take(&mut ebpf, &options.pairs, options.verbose)?;
+            let mut maps = ProbeMaps::take(&mut ebpf, options)?;
             if options.makers {
                 match Makers::attach(&mut ebpf) {
                     Ok(makers) => maps.makers = Some(makers),
@@ -173,4 +156,28 @@ impl Probe {
             part: "a loaded tap",
         })
     }
+}
+
+/// What loads the object, with the settings that all taps have in common.
+fn loader(options: &ProbeOptions, pins: &Pins, cpus: u32) -> EbpfLoader<'static> {
+    /// aya-log's levels: debug, and nothing.
+    static LEVELS: [u8; 2] = [4, 0];
+    let level = &LEVELS[usize::from(!options.verbose)];
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(None)
+        .override_global(aya_log::LEVEL, level, true)
+        .map_max_entries("RECORDS", options.ring_bytes)
+        .map_max_entries("SCRATCH", cpus)
+        .map_max_entries("COUNTERS", options.taps * 2)
+        .map_max_entries("LAST_SEEN", options.taps)
+        .map_max_entries("PAIRS", (options.taps * 2).pow(2))
+        .map_max_entries("HISTOGRAMS", options.segments.max(1));
+    if options.makers {
+        loader.map_max_entries("SOCKETS", MAX_SOCKETS);
+    }
+    for name in maps::SHARED {
+        loader.map_pin_path(name, pins.path(name));
+    }
+    loader
 }

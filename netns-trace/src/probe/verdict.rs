@@ -9,6 +9,8 @@ use aya::{
 };
 
 use super::{ProbeError, error, kernel, object};
+use netns_trace_ebpf::TapConfig;
+
 use crate::filter::Insn;
 
 const PROGRAM: &str = "netns_trace_verdict";
@@ -26,7 +28,7 @@ impl Verdict {
     /// What the kernel refuses, with the verifier's last words.
     pub fn load(filter: &[Insn]) -> Result<Self, ProbeError> {
         kernel::lift_memlock_limit();
-        let object = object::with_filter(Some(filter))?;
+        let object = object::specialised(&TapConfig::default(), None, Some(filter))?;
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .map_max_entries("RECORDS", 4096)
