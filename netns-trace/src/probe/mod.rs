@@ -12,6 +12,7 @@ mod cost;
 mod error;
 mod kernel;
 mod link;
+mod loader;
 mod makers;
 mod maps;
 mod object;
@@ -23,16 +24,17 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use aya::{EbpfLoader, programs::SchedClassifier};
+use aya::programs::SchedClassifier;
 pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
 use netns_trace_ebpf::{MAX_SOCKETS, feature};
 
-use self::pins::Pins;
+use self::{loader::Loader, pins::Pins};
 pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
     clsact::{Clsact, leftovers, sweep},
     cost::measure_cost,
     error::ProbeError,
+    loader::prepare,
     kernel::{check_kernel, check_privileges, needed_later, possible_cpus},
     makers::Makers,
     maps::{GroupSum, KernelLog, ProbeMaps},
@@ -66,9 +68,7 @@ pub struct Probe {
     _pins: Pins,
     maps: Option<ProbeMaps>,
     loaded: bool,
-    /// aya's, with what is the same for all taps: it reads the whole of the kernel's BTF when it is made.
-    loader: EbpfLoader<'static>,
-    facts: btf::Facts,
+    loader: Loader,
     cpus: u32,
 }
 
@@ -84,12 +84,11 @@ impl Probe {
         kernel::lift_memlock_limit();
         let (pins, cpus) = (Pins::new()?, kernel::possible_cpus()?);
         Ok(Self {
-            loader: loader(&options, &pins, cpus),
+            loader: loader_for(&options, &pins, cpus),
             options,
             _pins: pins,
             maps: None,
             loaded: false,
-            facts: btf::facts(),
             cpus,
         })
     }
@@ -112,11 +111,12 @@ impl Probe {
                 .for_each(|features| *features |= feature::FILTER);
         }
         config.cpus = self.cpus;
-        if let Some(field) = self.facts.ip_summed {
+        let facts = loader::facts();
+        if let Some(field) = facts.ip_summed {
             config.ip_summed_offset = field.byte;
             config.ip_summed_shift = field.shift;
         }
-        let cast = self.facts.cast_to_kernel_context;
+        let cast = facts.cast_to_kernel_context;
         config.reads_skb = u32::from(cast.is_some());
         let object = object::specialised(&config, cast, filter)?;
         let mut ebpf = self.loader.load(&object).map_err(error::load)?;
@@ -159,23 +159,20 @@ impl Probe {
 }
 
 /// What loads the object, with the settings that all taps have in common.
-fn loader(options: &ProbeOptions, pins: &Pins, cpus: u32) -> EbpfLoader<'static> {
+fn loader_for(options: &ProbeOptions, pins: &Pins, cpus: u32) -> Loader {
     /// aya-log's levels: debug, and nothing.
     static LEVELS: [u8; 2] = [4, 0];
     let level = &LEVELS[usize::from(!options.verbose)];
-    let mut loader = EbpfLoader::new();
+    let mut loader = Loader::take();
     loader
-        .btf(None)
         .override_global(aya_log::LEVEL, level, true)
         .map_max_entries("RECORDS", options.ring_bytes)
         .map_max_entries("SCRATCH", cpus)
         .map_max_entries("COUNTERS", options.taps * 2)
         .map_max_entries("LAST_SEEN", options.taps)
         .map_max_entries("PAIRS", (options.taps * 2).pow(2))
-        .map_max_entries("HISTOGRAMS", options.segments.max(1));
-    if options.makers {
-        loader.map_max_entries("SOCKETS", MAX_SOCKETS);
-    }
+        .map_max_entries("HISTOGRAMS", options.segments.max(1))
+        .map_max_entries("SOCKETS", if options.makers { MAX_SOCKETS } else { 1 });
     for name in maps::SHARED {
         loader.map_pin_path(name, pins.path(name));
     }

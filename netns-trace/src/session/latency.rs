@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     latency::Report,
-    probe::{Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, measure_cost, sweep},
+    probe::{Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, measure_cost, prepare, sweep},
     topology::Role,
 };
 
@@ -61,6 +61,7 @@ impl Measurement {
     ///
     /// What cannot be found, loaded or attached.
     pub fn start(config: &LatencyConfig) -> Result<Self> {
+        prepare();
         check_kernel()?;
         check_privileges()?;
         let swept = sweep();

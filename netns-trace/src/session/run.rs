@@ -33,7 +33,7 @@ use crate::{
     filter::translate,
     latency::{self, table},
     privilege::User,
-    probe::{check_kernel, check_privileges, measure_cost, sweep},
+    probe::{check_kernel, check_privileges, measure_cost, prepare, sweep},
 };
 
 /// How often the session looks after what no event tells of.
@@ -61,6 +61,7 @@ pub struct Report {
 /// printed in the latter case too.
 pub fn capture(config: &CaptureConfig) -> Result<Report> {
     check_wishes(config)?;
+    prepare();
     let user = config.user.as_deref().map(User::find).transpose()?;
     check_kernel()?;
     check_privileges()?;
