@@ -2,7 +2,9 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
+    bindings::{
+        __sk_buff, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS,
+    },
     helpers::generated::{
         bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_ringbuf_output,
         bpf_ringbuf_query, bpf_skb_load_bytes,
@@ -70,7 +72,15 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
         // SAFETY: the context is the kernel's; the helper gives the socket a number, if it has none.
         header.socket = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     }
-    let captured = clamp(min(header.len, tap!(snaplen)));
+    let mut captured = min(header.len, tap!(snaplen));
+    let sheds = tap!(shed_above) != 0
+        && captured > u64::from(tap!(shed_len))
+        && in_ring(BPF_RB_AVAIL_DATA) > u64::from(tap!(shed_above));
+    if sheds {
+        captured = u64::from(tap!(shed_len));
+        header.flags |= record::SHED;
+    }
+    let captured = clamp(captured);
     header.captured = captured as u32;
     // SAFETY: `scratch` has room for a header and `MAX_SNAPLEN` bytes, and `captured` is at most
     // that.
@@ -110,6 +120,9 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
     }
     counters.recorded += 1;
     counters.pending_drops = 0;
+    if sheds {
+        counters.shed += 1;
+    }
     if has(hook, feature::LIMIT) {
         count_up((&raw const control.recorded).cast_mut());
     }
@@ -167,13 +180,7 @@ fn wake(len: u64, is_last: bool) -> u64 {
     if is_last {
         return u64::from(BPF_RB_FORCE_WAKEUP);
     }
-    // SAFETY: the helper reads a number of the map.
-    let start = unsafe {
-        bpf_ringbuf_query(
-            (&raw const RECORDS).cast_mut().cast(),
-            u64::from(BPF_RB_PROD_POS),
-        )
-    };
+    let start = in_ring(BPF_RB_PROD_POS);
     let end = start + RING_HEADER + len;
     if (start ^ end) & !(step - 1) == 0 {
         u64::from(BPF_RB_NO_WAKEUP)
@@ -268,6 +275,13 @@ fn read_skb(ctx: &TcContext, offset: u64) -> u8 {
         );
     }
     byte as u8
+}
+
+/// What the ring says of itself.
+#[inline(always)]
+fn in_ring(what: u32) -> u64 {
+    // SAFETY: the helper reads numbers of the map.
+    unsafe { bpf_ringbuf_query((&raw const RECORDS).cast_mut().cast(), u64::from(what)) }
 }
 
 /// Adds 1 to a counter of all CPUs. The instruction that returns the sum needs Linux 5.12.

@@ -67,6 +67,10 @@ static TAP: TapConfig = TapConfig {
     cpus: 0,
     wake_bytes: 0,
     reads_skb: 0,
+    shed_above: 0,
+    shed_len: 0,
+    sample: 0,
+    padding: 0,
 };
 
 /// Reads one field of [`TAP`]. Volatile, since its value is set when the programs are loaded.

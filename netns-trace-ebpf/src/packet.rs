@@ -2,7 +2,7 @@
 
 use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_ktime_get_ns, programs::TcContext};
 use aya_log_ebpf::debug;
-use netns_trace_ebpf::{INGRESS, feature, hook_index};
+use netns_trace_ebpf::{HookCounters, INGRESS, feature, hook_index};
 
 use crate::{
     capture::{self, Sighting},
@@ -55,6 +55,11 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
         return;
     }
     if passes {
+        if !is_sampled(hook, known.packet_id, counters) {
+            counters.unsampled += 1;
+            // Nobody records it, so nobody waits for word of it.
+            return;
+        }
         counters.received += 1;
     }
     let sighting = Sighting {
@@ -69,6 +74,22 @@ pub(crate) fn packet(ctx: &TcContext, hook: u32) {
     } else if has(hook, feature::TELL) {
         capture::tell(&sighting, counters);
     }
+}
+
+/// Whether the packet is the one of many that is recorded: at all taps the same, as far as packets are recognised.
+#[inline(always)]
+fn is_sampled(hook: u32, packet_id: u64, counters: &HookCounters) -> bool {
+    let sample = u64::from(tap!(sample));
+    if sample < 2 {
+        return true;
+    }
+    let number = if has(hook, feature::IDENTIFY) && has(hook, feature::NUMBER) {
+        // Not a plain division, which would have a way to a panic.
+        packet_id.checked_div(u64::from(tap!(cpus))).unwrap_or(0)
+    } else {
+        counters.received + counters.unsampled
+    };
+    number % sample == 0
 }
 
 /// The address of the packet's `struct sk_buff`: a classifier's context pointer is just that, and

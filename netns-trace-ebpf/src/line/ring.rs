@@ -32,6 +32,8 @@ pub mod record {
     pub const SIGHTING: u16 = 1 << 6;
     /// The header ends with the socket's cookie.
     pub const SOCKET: u16 = 1 << 7;
+    /// The packet's body was left out: the ring was filling up.
+    pub const SHED: u16 = 1 << 8;
 }
 
 /// What one packet at one tap leaves in the ring; `captured` bytes of the packet follow.

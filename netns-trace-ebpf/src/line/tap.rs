@@ -73,9 +73,17 @@ pub struct TapConfig {
     pub wake_bytes: u32,
     /// Not 0 where the kernel lets programs read its own `struct sk_buff` (`bpf_cast_to_kern_ctx`, 6.2).
     pub reads_skb: u32,
+    /// With more bytes than this in the ring, records hold `shed_len` bytes of a packet at most; 0: never.
+    pub shed_above: u32,
+    /// See `shed_above`.
+    pub shed_len: u32,
+    /// One of so many packets is recorded; 0 and 1: all.
+    pub sample: u32,
+    /// Nothing: fills up a word.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<TapConfig>() == 56);
+const _: () = assert!(size_of::<TapConfig>() == 72);
 
 /// Where the programs read the kernel's `struct sk_buff`, they have this instruction, which no kernel takes: before they
 /// are loaded, user space puts a call of `bpf_cast_to_kern_ctx` in its place, whose number differs from kernel to
@@ -83,7 +91,7 @@ const _: () = assert!(size_of::<TapConfig>() == 56);
 pub const CAST: u64 = 0x6e6e_7463_0000_2085;
 
 /// What one CPU counted at one hook of one tap. Each packet is counted once in `seen`, and,
-/// unless it is foreign or filtered out, once in `received` and once in what became of it.
+/// unless it is foreign, filtered out or not sampled, once in `received` and once in what became of it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookCounters {
@@ -113,9 +121,13 @@ pub struct HookCounters {
     pub unmatched: u64,
     /// Nothing: where the kernel side turns a pointer into a number.
     pub cell: u64,
+    /// Of those recorded, packets whose body was left out to make room for the headers of others.
+    pub shed: u64,
+    /// Packets that would be wanted and are left out, as one of many is recorded.
+    pub unsampled: u64,
 }
 
-const _: () = assert!(size_of::<HookCounters>() == 104);
+const _: () = assert!(size_of::<HookCounters>() == 120);
 
 /// Where a hook's counters are in the map of counters, and what the hook is numbered by.
 #[must_use]

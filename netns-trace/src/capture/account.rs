@@ -25,6 +25,10 @@ pub struct HookTotals {
     pub discarded: u64,
     /// Of those that it saw, others' at a shared tap.
     pub foreign: u64,
+    /// Of those that it handed over, packets whose body was left out.
+    pub shed: u64,
+    /// Wanted ones that it left out, as one of many was asked for.
+    pub unsampled: u64,
 }
 
 /// Why a packet that the kernel side handed over is not in the output.
@@ -104,7 +108,7 @@ impl Hook {
 
     /// Packets that a filter left out: in the kernel, or here by their process.
     fn filtered(&self) -> u64 {
-        let wanted = self.kernel.received + self.kernel.foreign;
+        let wanted = self.kernel.received + self.kernel.unsampled + self.kernel.foreign;
         self.kernel.seen.saturating_sub(wanted) + self.rejected
     }
 
@@ -317,7 +321,12 @@ impl Account {
                 text.push_str(&format!(", {} discarded", hook.discarded()));
             }
             let foreign = hook.foreign + hook.kernel.foreign;
-            for (what, count) in [("of others", foreign), ("filtered out", hook.filtered())] {
+            for (what, count) in [
+                ("cut short (shed)", hook.kernel.shed),
+                ("of others", foreign),
+                ("filtered out", hook.filtered()),
+                ("not sampled", hook.kernel.unsampled),
+            ] {
                 if count > 0 {
                     text.push_str(&format!(", {count} {what}"));
                 }
@@ -347,6 +356,8 @@ impl Account {
             lost: &hook.lost,
             discarded: hook.discarded(),
             filtered: hook.filtered(),
+            shed: hook.kernel.shed,
+            unsampled: hook.kernel.unsampled,
         });
         let summary = SummaryJson {
             captured: self.total_captured(),
@@ -384,6 +395,8 @@ struct TapJson<'a> {
     lost: &'a BTreeMap<LossCause, u64>,
     discarded: u64,
     filtered: u64,
+    shed: u64,
+    unsampled: u64,
 }
 
 #[cfg(test)]
@@ -412,13 +425,15 @@ mod tests {
         account.set_kernel(
             out,
             HookTotals {
-                seen: 12,
+                seen: 15,
                 received: 10,
                 recorded: 4,
                 ring_full: 3,
                 copy_failed: 1,
                 discarded: 2,
                 foreign: 1,
+                shed: 2,
+                unsampled: 3,
             },
         );
         account.captured(into);
@@ -458,7 +473,8 @@ mod tests {
         assert_eq!(
             lines[3],
             "  eth0@web out: 9 received, 1 captured, 3 dropped: ring full, 1 dropped: copy failed, \
-             1 lost: no space, 3 discarded, 2 of others, 1 filtered out"
+             1 lost: no space, 3 discarded, 2 cut short (shed), 2 of others, 1 filtered out, \
+             3 not sampled"
         );
         let mut one = Account::new();
         one.add(label(0, true));
@@ -493,5 +509,6 @@ mod tests {
         assert_eq!(tap["lost"]["no_space"], 1);
         assert_eq!(tap["discarded"], 3);
         assert_eq!(tap["filtered"], 1);
+        assert_eq!((&tap["shed"], &tap["unsampled"]), (&2.into(), &3.into()));
     }
 }

@@ -104,6 +104,8 @@ pub struct Packet<'a> {
     pub checksum: Checksum,
     /// It stands for several packets on the wire.
     pub segmented: bool,
+    /// Its body was left out to make room for the headers of others.
+    pub shed: bool,
     /// Packets of this interface lost since the one before.
     pub drops: u32,
     /// The same number on every sighting of one packet; 0 where unknown.
@@ -165,6 +167,7 @@ impl PacketBuilder {
                 Checksum::Unknown
             },
             segmented: is(record::SEGMENTED),
+            shed: is(record::SHED),
             drops: header.drops,
             id: header.packet_id,
             process: None,

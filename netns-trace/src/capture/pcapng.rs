@@ -30,6 +30,9 @@ const EPB_FLAGS: u16 = 2;
 const EPB_DROPCOUNT: u16 = 4;
 const EPB_PACKETID: u16 = 5;
 
+/// On a packet that was cut short of what was asked for.
+const SHED: &str = "shed: cut short while the buffer was filling up";
+
 /// Bits of `epb_flags`.
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
@@ -181,6 +184,9 @@ pub(super) fn packet(to: &mut Vec<u8>, packet: &Packet<'_>, comment: Option<&str
     if let Some(comment) = comment {
         option(to, OPT_COMMENT, comment.as_bytes());
     }
+    if packet.shed {
+        option(to, OPT_COMMENT, SHED.as_bytes());
+    }
     if let Some(process) = packet.process {
         let text = format!("process: {}, pid {}", process.command, process.pid);
         option(to, OPT_COMMENT, text.as_bytes());
@@ -240,6 +246,7 @@ mod tests {
                 data: &data,
                 checksum: Checksum::NotReady,
                 segmented: true,
+                shed: true,
                 drops: 3,
                 id: 9,
                 process: None,

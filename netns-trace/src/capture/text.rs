@@ -289,6 +289,7 @@ mod tests {
             data: &ARP,
             checksum: super::super::Checksum::Unknown,
             segmented: false,
+            shed: false,
             drops: 0,
             id,
             process: None,

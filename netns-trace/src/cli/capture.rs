@@ -73,6 +73,13 @@ pub(super) struct CaptureArgs {
     /// The same with a unit, such as 64M; rounded up to a power of two [default: 16M]
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = units::ring)]
     buffer: Option<u32>,
+    /// Keep the first BYTES of packets that come while the buffer is filling up, rather than lose some of them wholly
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "128",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SNAPLEN)))]
+    shed: Option<u32>,
+    /// Take one of N packets
+    #[arg(long, value_name = "1/N", value_parser = units::one_of)]
+    sample: Option<u32>,
     /// Write each packet as it comes
     #[arg(short = 'U', long = "packet-buffered")]
     unbuffered: bool,
@@ -243,6 +250,8 @@ impl CaptureArgs {
             latency_taps,
             follow: self.follow,
             ring_bytes: self.buffer.or(self.buffer_kib).unwrap_or(DEFAULT_RING),
+            shed: self.shed,
+            sample: self.sample.unwrap_or(1),
             unbuffered: self.unbuffered || self.line_buffered,
             attach: self.attach,
             user: self.user,

@@ -27,6 +27,18 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is not a size such as 512K, 16M or 1G"))
 }
 
+/// One of so many: `1/N`.
+///
+/// # Errors
+///
+/// Says what is wrong with the text.
+pub(super) fn one_of(text: &str) -> Result<u32, String> {
+    let number = text.strip_prefix("1/").and_then(|number| number.parse().ok());
+    number
+        .filter(|number| *number > 0)
+        .ok_or_else(|| format!("{text:?} is not one of many packets, such as 1/100"))
+}
+
 /// The size of a file, as tcpdump takes it: in millions of bytes where no unit is given.
 ///
 /// # Errors

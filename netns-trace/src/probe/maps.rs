@@ -26,7 +26,7 @@ pub(super) const SHARED: [&str; 11] = [
 ];
 
 /// [`HookCounters`], as words: all its fields are `u64`.
-type CounterWords = [u64; 13];
+type CounterWords = [u64; 15];
 
 /// What all taps of a capture share, for the one who reads it.
 pub struct ProbeMaps {
@@ -129,6 +129,8 @@ impl ProbeMaps {
             overwritten: sum(10),
             unmatched: sum(11),
             cell: 0,
+            shed: sum(13),
+            unsampled: sum(14),
         })
     }
 

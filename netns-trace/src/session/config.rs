@@ -44,6 +44,10 @@ pub struct CaptureConfig {
     pub follow: bool,
     /// Size of the ring in bytes, a power of two.
     pub ring_bytes: u32,
+    /// Bytes of a packet that are kept while the ring is filling up, where bodies give way to headers then.
+    pub shed: Option<u32>,
+    /// One of so many packets is received.
+    pub sample: u32,
     /// Write each packet at once.
     pub unbuffered: bool,
     /// How programs are attached.

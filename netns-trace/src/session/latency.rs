@@ -179,6 +179,8 @@ fn plan_latency(config: &LatencyConfig) -> Result<Plan> {
         max_segments: config.max_segments,
         sockets: false,
         wake_bytes: 0,
+        shed: None,
+        sample: 1,
         optional: are_all(&config.targets),
     };
     let mut plan = plan::plan(&paths, &wishes)?;

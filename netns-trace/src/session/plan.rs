@@ -73,6 +73,17 @@ pub(super) struct Wishes {
     pub sockets: bool,
     /// Bytes after which the reader of the ring is woken, a power of two; 0: at once.
     pub wake_bytes: u32,
+    /// What is left out of packets while the ring is filling up.
+    pub shed: Option<Shed>,
+    /// One of so many packets is recorded.
+    pub sample: u32,
+}
+
+/// With more bytes than `above` in the ring, records hold `len` bytes of a packet at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shed {
+    pub above: u32,
+    pub len: u32,
 }
 
 impl PlannedTap {
@@ -473,6 +484,9 @@ fn tap(
             snaplen: wishes.snaplen,
             features,
             wake_bytes: wishes.wake_bytes,
+            shed_above: wishes.shed.map_or(0, |shed| shed.above),
+            shed_len: wishes.shed.map_or(0, |shed| shed.len),
+            sample: wishes.sample,
             ..TapConfig::default()
         },
         site,

@@ -262,6 +262,7 @@ fn as_packet<'a>(packet: &InputPacket<'a>) -> Packet<'a> {
         data: packet.data,
         checksum: Checksum::Unknown,
         segmented: false,
+        shed: false,
         drops: 0,
         id: packet.id,
         process: None,

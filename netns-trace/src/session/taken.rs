@@ -376,6 +376,8 @@ impl<'a> Taken<'a> {
                     copy_failed: counters.copy_failed,
                     discarded: counters.discarded,
                     foreign: counters.foreign,
+                    shed: counters.shed,
+                    unsampled: counters.unsampled,
                 };
                 self.account.set_kernel(written.account, totals);
             }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use super::{
     CaptureConfig, OutputTo, Usage,
     config::{IDLE_GAP, max_segments},
-    plan::{self, Plan, Wishes},
+    plan::{self, Plan, Shed, Wishes},
 };
 use crate::{
     capture::Format,
@@ -184,6 +184,12 @@ pub(super) fn plan_paths(paths: &[PathMap], config: &CaptureConfig) -> Result<Pl
         optional: are_all(&config.targets),
         sockets: config.processes.is_some(),
         wake_bytes: config.wake_bytes(),
+        // What is left is for headers alone.
+        shed: config.shed.map(|len| Shed {
+            above: config.ring_bytes / 4 * 3,
+            len,
+        }),
+        sample: config.sample,
     };
     let plan = plan::plan(paths, &wishes)?;
     Ok(match &config.filter {
