@@ -13,8 +13,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use netns_trace_ebpf::{
-    CAST, Control, EGRESS, HEADER_LEN, HookCounters, LONG_HEADER_LEN, MAX_SNAPLEN, RecordHeader, feature,
-    record,
+    CAST, Control, EGRESS, HEADER_LEN, HookCounters, LONG_HEADER_LEN, MAX_SNAPLEN, RecordHeader,
+    feature, record,
 };
 
 use crate::{
@@ -242,7 +242,11 @@ fn checksum(ctx: &TcContext, skb_address: u64) -> u8 {
         let mut byte = 0_u8;
         // SAFETY: reads one byte of the kernel's memory, and fails where there is none.
         let read = unsafe {
-            bpf_probe_read_kernel((&raw mut byte).cast(), 1, (skb_address + offset) as *const _)
+            bpf_probe_read_kernel(
+                (&raw mut byte).cast(),
+                1,
+                (skb_address + offset) as *const _,
+            )
         };
         if read != 0 {
             return 0;

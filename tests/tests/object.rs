@@ -158,7 +158,7 @@ fn every_combination(snaplen: u32, ring_bytes: u32, verbose: bool, step: usize) 
         }
         let mut records = 0;
         while let Some(record) = maps.ring.take() {
-            let (header, data) = RecordHeader::split(&record).expect("a record");
+            let (header, data) = RecordHeader::split(record).expect("a record");
             if header.flags & netns_trace_ebpf::record::SIGHTING != 0 {
                 continue;
             }

@@ -86,7 +86,11 @@ fn bodies_give_way_to_headers_and_both_are_counted() {
     let whole = packets.iter().take_while(|packet| packet.data.len() == LEN);
     let whole = whole.count();
     assert!((120..145).contains(&whole), "{whole} whole ones");
-    assert!(packets[whole..].iter().all(|packet| packet.data.len() == 64));
+    assert!(
+        packets[whole..]
+            .iter()
+            .all(|packet| packet.data.len() == 64)
+    );
     let shed = packets.len() - whole;
     assert_eq!(total(&summary, "shed"), shed as u64, "{summary}");
     assert_eq!(called_shed(&file), shed);
@@ -105,12 +109,18 @@ fn where_headers_do_not_fit_either_they_are_dropped_and_counted() {
     assert_eq!(total(&summary, "received"), sent, "{summary}");
     let packets = packets::read(&file);
     assert_eq!(packets.len() as u64, captured);
-    let cut = packets.iter().filter(|packet| packet.data.len() == 128).count();
+    let cut = packets
+        .iter()
+        .filter(|packet| packet.data.len() == 128)
+        .count();
     assert_eq!(cut as u64, total(&summary, "shed"), "{summary}");
     assert_eq!(called_shed(&file), cut);
     // What it is for: without, bodies take the room of others' headers.
     let plain = asleep(&bed, &options[..2], &without, || send(&bed, 0..2000));
-    assert!(number(&plain["captured"]) * 2 < captured, "{plain} {summary}");
+    assert!(
+        number(&plain["captured"]) * 2 < captured,
+        "{plain} {summary}"
+    );
     assert_eq!((total(&plain, "shed"), called_shed(&without)), (0, 0));
 }
 
@@ -149,7 +159,15 @@ fn the_same_packets_are_taken_at_all_taps() {
     let target = bed.target("a");
     let path = file.to_str().expect("a path");
     let capture = Running::capture([
-        target.as_str(), "--taps", "inside,veth", "--sample", "1/7", "--summary", "json", "-w", path,
+        target.as_str(),
+        "--taps",
+        "inside,veth",
+        "--sample",
+        "1/7",
+        "--summary",
+        "json",
+        "-w",
+        path,
     ]);
     send(&bed, 0..700);
     let summary = summary_of(&capture.stop());
@@ -157,7 +175,11 @@ fn the_same_packets_are_taken_at_all_taps() {
     assert!((200..=220).contains(&numbers.len()), "{summary}");
     numbers.sort_unstable();
     for pair in numbers.chunks(2) {
-        assert_eq!(pair[0], *pair.last().expect("one"), "seen at both: {numbers:?}");
+        assert_eq!(
+            pair[0],
+            *pair.last().expect("one"),
+            "seen at both: {numbers:?}"
+        );
     }
 }
 

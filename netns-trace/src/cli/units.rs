@@ -33,7 +33,9 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
 ///
 /// Says what is wrong with the text.
 pub(super) fn one_of(text: &str) -> Result<u32, String> {
-    let number = text.strip_prefix("1/").and_then(|number| number.parse().ok());
+    let number = text
+        .strip_prefix("1/")
+        .and_then(|number| number.parse().ok());
     number
         .filter(|number| *number > 0)
         .ok_or_else(|| format!("{text:?} is not one of many packets, such as 1/100"))

@@ -17,23 +17,33 @@ const BATCH: usize = 64;
 /// How a flood went.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Flood {
-    /// Datagrams sent.
+    /// Payloads sent.
     pub sent: u64,
     /// How long it took.
     pub duration: Duration,
 }
 
 impl Flood {
-    /// Datagrams per second.
+    /// Payloads per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.sent as f64 / self.duration.as_secs_f64().max(1e-9)
     }
 }
 
-/// Sends numbered datagrams of `size` bytes (at least 8) from `from` to a socket of `to`, which has
-/// the address `address` and reads nothing, for so long. The number is in the first eight bytes, most
-/// significant first.
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagrams {
+    /// Bytes of each call's payload, 8 at least.
+    pub size: usize,
+    /// Sockets, and so source ports, which take turns by batches.
+    pub flows: usize,
+    /// The kernel makes datagrams of so many bytes of each payload, as late as it can (UDP GSO); none: one of each.
+    pub segment: Option<u16>,
+}
+
+/// Sends numbered payloads from `from` to a socket of `to`, which has the address `address` and reads nothing, for so
+/// long. The number is in the first eight bytes, most significant first.
 ///
 /// # Errors
 /// When a namespace cannot be entered or a socket fails.
@@ -41,7 +51,7 @@ pub fn flood(
     from: &NetNs,
     to: &NetNs,
     address: IpAddr,
-    size: usize,
+    what: Datagrams,
     duration: Duration,
 ) -> Result<Flood, TrafficError> {
     let failed = |operation| move |source| TrafficError::Io { operation, source };
@@ -52,20 +62,49 @@ pub fn flood(
         IpAddr::V4(_) => [0; 4].into(),
         IpAddr::V6(_) => [0; 16].into(),
     };
-    let source = from.run(|| UdpSocket::bind((any, 0)))?.map_err(&open)?;
-    source.connect(at).map_err(failed("connect a UDP socket"))?;
-    let mut payloads = vec![vec![0_u8; size.max(8)]; BATCH];
+    let connected = || {
+        let source = UdpSocket::bind((any, 0))?;
+        source.connect(at)?;
+        what.segment.map_or(Ok(()), |size| segment(&source, size))?;
+        Ok(source)
+    };
+    let sources = || (0..what.flows.max(1)).map(|_| connected()).collect();
+    let sources: io::Result<Vec<UdpSocket>> = from.run(sources)?;
+    let sources = sources.map_err(&open)?;
+    let mut payloads = vec![vec![0_u8; what.size.max(8)]; BATCH];
     let (start, mut sent) = (Instant::now(), 0);
-    while start.elapsed() < duration {
+    for source in sources.iter().cycle() {
+        if start.elapsed() >= duration {
+            break;
+        }
         for (payload, number) in payloads.iter_mut().zip(sent..) {
             payload[..8].copy_from_slice(&u64::to_be_bytes(number));
         }
-        sent += send(&source, &mut payloads).map_err(failed("send datagrams"))?;
+        sent += send(source, &mut payloads).map_err(failed("send datagrams"))?;
     }
     Ok(Flood {
         sent,
         duration: start.elapsed(),
     })
+}
+
+/// Has the kernel make datagrams of so many bytes of what is sent; udp(7), `UDP_SEGMENT`.
+fn segment(socket: &UdpSocket, bytes: u16) -> io::Result<()> {
+    let value = libc::c_int::from(bytes);
+    // SAFETY: an open socket, and a value with its size.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Sends all payloads that the socket takes; how many these are.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use self::state::{Opened, StateFile};
 pub use self::{
     error::LabError,
-    flood::{Flood, flood},
+    flood::{Datagrams, Flood, flood},
     spec::{Cidr, LabSpec, Topology},
     state::{LABS_DIR, Record},
 };

@@ -22,7 +22,7 @@ pub fn prepare() {
     let _loader = thread::Builder::new().spawn(|| {
         let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.is_empty() {
-            spare.push(new());
+            spare.push(fresh());
         }
     });
 }
@@ -38,11 +38,11 @@ pub(super) struct Loader(Option<EbpfLoader<'static>>);
 impl Loader {
     pub(super) fn take() -> Self {
         let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        Self(Some(spare.pop().unwrap_or_else(new)))
+        Self(Some(spare.pop().unwrap_or_else(fresh)))
     }
 }
 
-fn new() -> EbpfLoader<'static> {
+fn fresh() -> EbpfLoader<'static> {
     let mut loader = EbpfLoader::new();
     // The programs need nothing relocated.
     loader.btf(None);

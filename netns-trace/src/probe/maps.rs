@@ -72,10 +72,7 @@ pub struct GroupSum {
 }
 
 impl ProbeMaps {
-    pub(super) fn take(
-        ebpf: &mut Ebpf,
-        options: &ProbeOptions,
-    ) -> Result<Self, ProbeError> {
+    pub(super) fn take(ebpf: &mut Ebpf, options: &ProbeOptions) -> Result<Self, ProbeError> {
         let mut map = |name| {
             ebpf.take_map(name)
                 .ok_or(ProbeError::Incomplete { part: name })

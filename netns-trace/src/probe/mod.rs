@@ -19,6 +19,7 @@ mod object;
 mod pins;
 mod programs;
 mod ring;
+mod run_time;
 mod tc;
 mod verdict;
 
@@ -28,20 +29,21 @@ use aya::programs::SchedClassifier;
 pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
 use netns_trace_ebpf::{MAX_SOCKETS, feature};
 
-use self::{loader::Loader, pins::Pins};
 pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
     clsact::{Clsact, leftovers, sweep},
     cost::measure_cost,
     error::ProbeError,
-    loader::prepare,
     kernel::{check_kernel, check_privileges, needed_later, possible_cpus},
+    loader::prepare,
     makers::Makers,
     maps::{GroupSum, KernelLog, ProbeMaps},
     programs::{Listed, Program, describe, programs_here},
     ring::Ring,
+    run_time::RunTime,
     verdict::{Verdict, test_run},
 };
+use self::{loader::Loader, pins::Pins};
 use crate::filter::Insn;
 
 /// What all taps of a capture have in common.

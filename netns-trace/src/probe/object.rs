@@ -217,7 +217,11 @@ mod tests {
                 }
             }
         }
-        assert_eq!((calls, words), (2, 2), "one call a hook, two words of the configuration");
+        assert_eq!(
+            (calls, words),
+            (2, 2),
+            "one call a hook, two words of the configuration"
+        );
         let without = specialised(&config, None, None).expect("patched");
         assert!(without.windows(8).all(|word| word != CAST.to_le_bytes()));
     }

@@ -230,7 +230,7 @@ impl Generation {
         let Some(bytes) = self.maps.ring.take() else {
             return false;
         };
-        match RecordHeader::split(&bytes) {
+        match RecordHeader::split(bytes) {
             Ok((header, data)) => {
                 let written = &self.written;
                 let take = |header: &RecordHeader, data: &[u8], verdict| {

@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     latency::Report,
-    probe::{Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, measure_cost, prepare, sweep},
+    probe::{
+        Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, measure_cost, prepare,
+        sweep,
+    },
     topology::Role,
 };
 

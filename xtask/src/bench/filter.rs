@@ -5,6 +5,7 @@
 use std::{
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    path::Path,
     process::Command,
     time::Duration,
 };
@@ -12,7 +13,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use netns_trace::probe::test_run;
 
-use super::{flooded::Flooded, running::Running, spread};
+use super::{
+    page::Section,
+    range,
+    running::Running,
+    spread,
+    traffic::{Containers, SMALL},
+};
 
 /// What `cargo xtask bench filter` takes.
 #[derive(clap::Args)]
@@ -28,15 +35,14 @@ pub(crate) struct Options {
 const EXPRESSION: &str = "tcp port 443";
 
 /// Runs it.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(program: &Path, options: &Options) -> Result<[Section; 2]> {
     ensure!(options.rounds > 0 && options.seconds > 0, "nothing to run");
-    let program = super::build()?;
-    let flooded = Flooded::new(Duration::from_secs(options.seconds))?;
-    let target = &flooded.targets()[0];
+    let containers = Containers::new(Duration::from_secs(options.seconds))?;
+    let target = &containers.targets()[0];
     let tcpdump = || {
         let mut command = Command::new("nsenter");
         command
-            .arg(format!("--net={}", flooded.from.path().display()))
+            .arg(format!("--net={}", containers.from.path().display()))
             .args([
                 "tcpdump",
                 "-n",
@@ -50,32 +56,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         command
     };
     let ours = |filter: &str| {
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program);
         command.args(["capture", target, filter, "--no-latency", "-w", "/dev/null"]);
         command
     };
     let mut cases = [
-        ("tcpdump", tcpdump(), vec![]),
-        ("netns-trace", ours(EXPRESSION), vec![]),
+        ("tcpdump, tcp port 443", tcpdump(), vec![]),
+        ("netns-trace, the same", ours(EXPRESSION), vec![]),
         // The tap alone: what its clock and counters cost without a filter's own code.
         ("netns-trace, less 1", ours("less 1"), vec![]),
     ];
     let mut alone = Vec::new();
     for _ in 0..options.rounds {
         for (_, command, rates) in &mut cases {
-            alone.push(flooded.rate()?);
+            alone.push(containers.send(SMALL)?);
             let running = Running::start(command, "listening on")?;
-            rates.push(flooded.rate()?);
-            let _ended = running.stop()?;
+            rates.push(containers.send(SMALL)?);
+            drop(running.stop()?);
         }
     }
-    println!(
-        "{:<20} {:>12} {:>8} {:>17} {:>12}",
-        "64-byte UDP flood", "rate", "ratio", "(lowest, highest)", "ns a packet"
+    let mut section = Section::new(
+        "Filtering",
+        "What a filter costs packets that it leaves out. `less 1` is the tap alone.",
+        &["64-byte UDP flood", "rate", "ratio", "ns a packet"],
     );
     let every = cases.len();
     let base = spread(&mut alone.clone()).0;
-    println!("{:<20} {base:>10.0}/s", "nothing");
+    let rate = |rate: f64| format!("{:.0} k/s", rate / 1e3);
+    section.row(&["nothing".to_owned(), rate(base)]);
     for (at, (name, _, rates)) in cases.iter_mut().enumerate() {
         let before = alone.iter().skip(at).step_by(every);
         let pairs: Vec<(f64, f64)> = before.copied().zip(rates.iter().copied()).collect();
@@ -84,16 +92,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             .iter()
             .map(|(without, with)| 1e9 / with - 1e9 / without)
             .collect();
-        let (ratio, low, high) = spread(&mut ratios);
-        println!(
-            "{name:<20} {:>10.0}/s {ratio:>8.3} {:>17} {:>12.0}",
-            spread(rates).0,
-            format!("({low:.3}, {high:.3})"),
-            spread(&mut cost).0
-        );
+        section.row(&[
+            (*name).to_owned(),
+            rate(spread(rates).0),
+            range(&mut ratios, 3),
+            range(&mut cost, 0),
+        ]);
     }
-    flooded.down()?;
-    ways()
+    containers.down()?;
+    Ok([section, ways()?])
 }
 
 /// An instruction: code, registers (destination in the low half), offset, immediate value.
@@ -135,7 +142,7 @@ fn calls() -> Vec<Insn> {
 }
 
 /// How long each way of reading takes, run by the kernel on a packet.
-fn ways() -> Result<()> {
+fn ways() -> Result<Section> {
     const ROUNDS: usize = 21;
     let programs = [
         ("nothing", load(&[SAVE_CONTEXT, RETURN_0[0], RETURN_0[1]])?),
@@ -148,16 +155,15 @@ fn ways() -> Result<()> {
             times.push(f64::from(time(program)?));
         }
     }
-    println!(
-        "\n{:<20} {:>12} (lowest, highest)",
-        format!("{} reads of a packet", READS.len()),
-        "ns a run"
+    let mut section = Section::new(
+        "Six reads of a packet",
+        "The two ways in which a filter could read packets, each by itself.",
+        &["by", "ns a run"],
     );
     for (time, (name, _)) in times.iter_mut().zip(&programs) {
-        let (middle, low, high) = spread(time);
-        println!("{name:<20} {middle:>12} ({low}, {high})");
+        section.row(&[(*name).to_owned(), range(time, 0)]);
     }
-    Ok(())
+    Ok(section)
 }
 
 /// `union bpf_attr`, as far as this command goes; <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h>.

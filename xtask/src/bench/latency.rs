@@ -1,11 +1,18 @@
 //! What measuring latencies costs: the sender's rate in a flood of 64-byte datagrams from one
 //! container to another, with nothing attached (A) and with taps at both ends of both veths (B).
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
+use netns_trace::probe::RunTime;
 
-use super::{flooded::Flooded, running::Running, spread};
+use super::{
+    page::Section,
+    range,
+    running::Running,
+    spread,
+    traffic::{Containers, SMALL},
+};
 
 /// What `cargo xtask bench latency` takes.
 #[derive(clap::Args)]
@@ -22,40 +29,51 @@ pub(crate) struct Options {
 const TAPS: f64 = 4.0;
 
 /// Runs it.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(program: &Path, options: &Options) -> Result<Section> {
     ensure!(options.pairs > 0 && options.seconds > 0, "nothing to run");
-    let program = super::build()?;
-    let flooded = Flooded::new(Duration::from_secs(options.seconds))?;
-    let targets = flooded.targets().join(",");
-    let cases: [(&str, &[&str]); 1] = [(
-        "latency at 4 taps",
-        &["latency", &targets, "--taps", "inside,veth", "--json"],
-    )];
-    println!(
-        "{:<20} {:>12} {:>12} {:>8} {:>17} {:>10}",
-        "64-byte UDP flood", "alone", "with", "ratio", "(lowest, highest)", "ns a tap"
+    let containers = Containers::new(Duration::from_secs(options.seconds))?;
+    let targets = containers.targets().join(",");
+    let mut section = Section::new(
+        "Measuring times",
+        "At eth0 and the host side of the veth of both containers. *ns a tap*: what the sender loses, by its rate.",
+        &[
+            "64-byte UDP flood",
+            "alone",
+            "with",
+            "ratio",
+            "ns a tap",
+            "BPF ns",
+        ],
     );
-    for (name, args) in cases {
-        let (mut alone, mut with, mut ratios, mut cost) = (vec![], vec![], vec![], vec![]);
-        for _ in 0..options.pairs {
-            let a = flooded.rate()?;
-            let mut command = Command::new(&program);
-            let running = Running::start(command.args(args), "measuring between")?;
-            let b = flooded.rate()?;
-            let _ended = running.stop()?;
-            alone.push(a);
-            with.push(b);
-            ratios.push(b / a);
-            cost.push((1e9 / b - 1e9 / a) / TAPS);
-        }
-        let (ratio, low, high) = spread(&mut ratios);
-        println!(
-            "{name:<20} {:>10.0}/s {:>10.0}/s {ratio:>8.3} {:>17} {:>10.0}",
-            spread(&mut alone).0,
-            spread(&mut with).0,
-            format!("({low:.3}, {high:.3})"),
-            spread(&mut cost).0
-        );
+    let (mut alone, mut with, mut ratios, mut cost) = (vec![], vec![], vec![], vec![]);
+    let start = || {
+        let mut command = Command::new(program);
+        command.args(["latency", &targets, "--taps", "inside,veth", "--json"]);
+        Running::start(&mut command, "measuring between")
+    };
+    for _ in 0..options.pairs {
+        let a = containers.send(SMALL)?;
+        let running = start()?;
+        let b = containers.send(SMALL)?;
+        drop(running.stop()?);
+        alone.push(a);
+        with.push(b);
+        ratios.push(b / a);
+        cost.push((1e9 / b - 1e9 / a) / TAPS);
     }
-    flooded.down()
+    let running = start()?;
+    let account = RunTime::account()?;
+    containers.send(SMALL)?;
+    let bpf_ns = account.of_each_packet()?.unwrap_or(f64::NAN);
+    drop(running.stop()?);
+    section.row(&[
+        "latency at 4 taps".to_owned(),
+        format!("{:.0} k/s", spread(&mut alone).0 / 1e3),
+        format!("{:.0} k/s", spread(&mut with).0 / 1e3),
+        range(&mut ratios, 3),
+        range(&mut cost, 0),
+        format!("{bpf_ns:.0}"),
+    ]);
+    containers.down()?;
+    Ok(section)
 }

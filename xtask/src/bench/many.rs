@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::spread;
+use super::{page::Section, range, spread};
 
 /// What `cargo xtask bench many` takes.
 #[derive(clap::Args)]
@@ -41,56 +41,47 @@ const CAPTURED_AT_MOST: usize = 250;
 const CASES: [(&str, &[&str]); 2] = [("list", &["list"]), ("list --json", &["list", "--json"])];
 
 /// Runs it.
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(program: &Path, options: &Options) -> Result<Section> {
     ensure!(options.count > 0 && options.runs > 0, "nothing to run");
-    let program = super::build()?;
+    let mut section = Section::new(
+        "Many namespaces",
+        "Each with a process in it.",
+        &["namespaces", "what", "time", "peak memory"],
+    );
     for count in [options.count, options.more] {
         if count == 0 {
             continue;
         }
-        let started = Instant::now();
         let many = Many::up(count)?;
-        println!(
-            "{count} namespaces on {} (made in {:.1} s)",
-            match many.labs.len() {
-                1 => "one bridge".to_owned(),
-                bridges => format!("{bridges} bridges"),
-            },
-            started.elapsed().as_secs_f64()
-        );
-        println!(
-            "  {:<18} {:>9} {:>19} {:>12}",
-            "", "time", "(lowest, highest)", "peak memory"
-        );
         for (name, args) in CASES {
             let mut runs = Runs::default();
             for _ in 0..options.runs {
-                let (time, peak) = measure(&program, args)?;
+                let (time, peak) = measure(program, args)?;
                 runs.times.push(time);
                 runs.peaks.push(peak);
             }
-            runs.print(name);
+            section.row(&runs.row(count, name));
         }
         // Taps are limited in number, and each costs two grace periods of RCU.
         if count <= CAPTURED_AT_MOST {
             let (mut starts, mut ends) = (Runs::default(), Runs::default());
             for _ in 0..options.runs.div_ceil(3) {
-                let (start, end, peak) = measure_capture(&program, &many.targets())?;
+                let (start, end, peak) = measure_capture(program, &many.targets())?;
                 starts.times.push(start);
                 ends.times.push(end);
                 ends.peaks.push(peak);
             }
-            starts.print("capture: to start");
-            ends.print("capture: to end");
+            section.row(&starts.row(count, "capture of all at eth0: until it listens"));
+            section.row(&ends.row(count, "the same: to end"));
         }
         let mut told = Runs::default();
-        let (delays, peak) = measure_watch(&program, options.runs)?;
+        let (delays, peak) = measure_watch(program, options.runs)?;
         told.times = delays;
         told.peaks.push(peak);
-        told.print("watch: to tell");
+        section.row(&told.row(count, "watch: to tell of a new one"));
         many.down()?;
     }
-    Ok(())
+    Ok(section)
 }
 
 /// The figures of one case.
@@ -103,17 +94,18 @@ struct Runs {
 }
 
 impl Runs {
-    fn print(mut self, name: &str) {
-        let (time, low, high) = spread(&mut self.times);
+    fn row(mut self, count: usize, name: &str) -> [String; 4] {
         let peak = spread(&mut self.peaks).0;
         let memory = match peak.is_nan() {
             true => String::new(),
-            false => format!("{peak:.1} MiB"),
+            false => format!("{peak:.0} MiB"),
         };
-        println!(
-            "  {name:<18} {time:>6.0} ms {:>19} {memory:>12}",
-            format!("({low:.0}, {high:.0})")
-        );
+        [
+            count.to_string(),
+            name.to_owned(),
+            format!("{} ms", range(&mut self.times, 0)),
+            memory,
+        ]
     }
 }
 

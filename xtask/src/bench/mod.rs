@@ -3,18 +3,18 @@
 
 mod capture;
 mod filter;
-mod flooded;
 mod latency;
 mod many;
 mod page;
 mod running;
+mod start;
 mod tool;
 mod traffic;
 
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
 
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
@@ -25,6 +25,8 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Case {
+    /// All of these, as they are by default
+    All,
     /// What capturing costs the traffic, and what is lost, beside tcpdump and dumpcap
     Capture(capture::Options),
     /// What a filter costs packets that it leaves out, beside tcpdump's
@@ -33,16 +35,42 @@ enum Case {
     Latency(latency::Options),
     /// Time and memory that many namespaces take
     Many(many::Options),
+    /// Time until a capture listens, and to its end
+    Start(start::Options),
 }
 
-/// Runs it.
+/// Runs it, and puts what came of it into docs/benchmarks.md.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let program = build()?;
     match &options.case {
-        Case::Capture(options) => capture::run(options)?.write(),
-        Case::Filter(options) => filter::run(options),
-        Case::Latency(options) => latency::run(options),
-        Case::Many(options) => many::run(options),
+        Case::All => {
+            capture::run(&program, &defaults()?)?.write()?;
+            latency::run(&program, &defaults()?)?.write()?;
+            for section in filter::run(&program, &defaults()?)? {
+                section.write()?;
+            }
+            start::run(&program, &defaults()?)?.write()?;
+            many::run(&program, &defaults()?)?.write()
+        }
+        Case::Capture(options) => capture::run(&program, options)?.write(),
+        Case::Filter(options) => {
+            let sections = filter::run(&program, options)?;
+            sections.iter().try_for_each(page::Section::write)
+        }
+        Case::Latency(options) => latency::run(&program, options)?.write(),
+        Case::Many(options) => many::run(&program, options)?.write(),
+        Case::Start(options) => start::run(&program, options)?.write(),
     }
+}
+
+/// Options as they are when none is given.
+fn defaults<T: clap::Args>() -> Result<T> {
+    #[derive(Parser)]
+    struct Alone<T: clap::Args> {
+        #[command(flatten)]
+        options: T,
+    }
+    Ok(Alone::try_parse_from(["bench"])?.options)
 }
 
 /// Builds netns-trace as users do; its path.
@@ -64,11 +92,24 @@ fn spread(figures: &mut [f64]) -> (f64, f64, f64) {
     (figures[figures.len() / 2], *first, *last)
 }
 
+/// The middle with so many digits behind the point, and the smallest and largest.
+fn range(figures: &mut [f64], digits: usize) -> String {
+    let (middle, low, high) = spread(figures);
+    format!("{middle:.digits$} ({low:.digits$}-{high:.digits$})")
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_middle_is_the_middle() {
         assert_eq!(super::spread(&mut [3.0, 1.0, 2.0]), (2.0, 1.0, 3.0));
         assert!(super::spread(&mut []).0.is_nan());
+        assert_eq!(super::range(&mut [3.0, 1.0, 2.26], 1), "2.3 (1.0-3.0)");
+    }
+
+    #[test]
+    fn there_are_defaults() {
+        let defaults = super::defaults::<super::start::Options>();
+        assert!(defaults.is_ok());
     }
 }

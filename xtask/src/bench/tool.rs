@@ -61,7 +61,10 @@ impl Tool {
             command
         };
         let (mut command, says) = match self {
-            Self::Tcpdump => (inside("tcpdump", &["-n", "-p", "-i", "eth0"]), "listening on"),
+            Self::Tcpdump => (
+                inside("tcpdump", &["-n", "-p", "-i", "eth0"]),
+                "listening on",
+            ),
             Self::TcpdumpLarge => (
                 inside("tcpdump", &["-n", "-p", "-i", "eth0", "-B", "16384"]),
                 "listening on",
@@ -79,9 +82,13 @@ impl Tool {
 
     /// What it says at its end, and its file.
     pub(super) fn outcome(self, ended: &Ended, file: &Path) -> Result<Outcome> {
-        let (captured, lost) = self
-            .counts(&ended.said)
-            .with_context(|| format!("{} does not say what it lost: {:?}", self.name(), ended.said))?;
+        let (captured, lost) = self.counts(&ended.said).with_context(|| {
+            format!(
+                "{} does not say what it lost: {:?}",
+                self.name(),
+                ended.said
+            )
+        })?;
         Ok(Outcome {
             captured,
             lost,
@@ -102,7 +109,9 @@ impl Tool {
             )),
             Self::Dumpcap => {
                 // Packets received/dropped on interface 'eth0': 1/2 (pcap:2/dumpcap:0/…) (33.3%)
-                let line = said.iter().find(|line| line.contains("received/dropped on"))?;
+                let line = said
+                    .iter()
+                    .find(|line| line.contains("received/dropped on"))?;
                 let (_, counts) = line.split_once("': ")?;
                 let (received, rest) = counts.split_once('/')?;
                 let dropped = rest.split(' ').next()?;
@@ -114,7 +123,10 @@ impl Tool {
                 let captured = summary["captured"].as_u64()?;
                 // Whatever the cause: what came before the end and is not in the file.
                 let taps = summary["taps"].as_array()?;
-                let discarded: u64 = taps.iter().filter_map(|tap| tap["discarded"].as_u64()).sum();
+                let discarded: u64 = taps
+                    .iter()
+                    .filter_map(|tap| tap["discarded"].as_u64())
+                    .sum();
                 let received = summary["received"].as_u64()?;
                 Some((captured, received - captured - discarded))
             }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use netns_trace::{
-    lab::{self, Lab, LabSpec, Topology, flood},
+    lab::{self, Datagrams, Lab, LabSpec, Topology, flood},
     netns::NetNs,
 };
 use serde_json::Value;
@@ -19,14 +19,22 @@ use serde_json::Value;
 pub(super) enum Traffic {
     /// iperf3's TCP, at so many Gbit/s, or as fast as it goes.
     Tcp(Option<u32>),
-    /// Numbered datagrams in frames of so many bytes, as many as one thread can send.
-    Udp(usize),
+    /// Numbered datagrams in frames of so many bytes, of so many flows, as many as one thread can send.
+    Udp(usize, usize),
+    /// Payloads of 64 KB that the kernel passes on whole, to be cut into datagrams at the end of the way.
+    UdpGso,
     /// Echo requests, each when the answer to the one before has come.
     Ping,
 }
 
 /// Bytes of an Ethernet, an IPv4 and a UDP header.
 const HEADERS: usize = 14 + 20 + 8;
+
+/// Payload of each datagram that UDP GSO makes.
+const SEGMENT: u16 = 1472;
+
+/// As many packets as there can be.
+pub(super) const SMALL: Traffic = Traffic::Udp(64, 1);
 
 /// Two containers on a bridge. They go with this.
 pub(super) struct Containers {
@@ -57,7 +65,7 @@ impl Containers {
             at,
             time,
         };
-        containers.send(Traffic::Udp(64))?;
+        containers.send(SMALL)?;
         Ok(containers)
     }
 
@@ -79,12 +87,22 @@ impl Containers {
     pub(super) fn send(&self, traffic: Traffic) -> Result<f64> {
         match traffic {
             Traffic::Tcp(gbits) => self.iperf(gbits),
-            Traffic::Udp(frame) => {
-                let payload = frame - HEADERS;
-                Ok(flood(&self.from, &self.to, self.at, payload, self.time)?.rate())
-            }
+            Traffic::Udp(frame, flows) => self.flood(Datagrams {
+                size: frame - HEADERS,
+                flows,
+                segment: None,
+            }),
+            Traffic::UdpGso => self.flood(Datagrams {
+                size: usize::from(SEGMENT) * 44,
+                flows: 1,
+                segment: Some(SEGMENT),
+            }),
             Traffic::Ping => self.ping(),
         }
+    }
+
+    fn flood(&self, what: Datagrams) -> Result<f64> {
+        Ok(flood(&self.from, &self.to, self.at, what, self.time)?.rate())
     }
 
     fn inside(ns: &NetNs, program: &str) -> Command {
