@@ -7,7 +7,7 @@ use aya_ebpf::{
     },
     helpers::generated::{
         bpf_get_smp_processor_id, bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_ringbuf_output,
-        bpf_ringbuf_query, bpf_skb_load_bytes,
+        bpf_ringbuf_discard, bpf_ringbuf_query, bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_skb_load_bytes,
     },
     programs::TcContext,
 };
@@ -82,41 +82,29 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
     }
     let captured = clamp(captured);
     header.captured = captured as u32;
-    // SAFETY: `scratch` has room for a header and `MAX_SNAPLEN` bytes, and `captured` is at most
-    // that.
-    let copied = unsafe {
-        bpf_skb_load_bytes(
-            ctx.as_ptr(),
-            0,
-            scratch.cast::<u8>().add(header_len).cast(),
-            captured as u32,
-        )
-    };
-    if copied != 0 {
-        counters.copy_failed += 1;
-        counters.pending_drops += 1;
-        let tap = tap!(tap);
-        warn!(
-            ctx,
-            "tap {}: a packet's bytes could not be copied: {}", tap, copied
-        );
-        return;
-    }
     let is_last = has(hook, feature::LIMIT) && recorded(control) + 1 >= tap!(limit);
-    let flags = wake(header_len as u64 + captured, is_last);
-    // SAFETY: as above.
-    let output = unsafe {
-        bpf_ringbuf_output(
-            (&raw const RECORDS).cast_mut().cast(),
-            scratch.cast(),
-            header_len as u64 + clamp(captured),
-            flags,
-        )
+    let wakes = wake(header_len as u64 + captured, is_last);
+    let copy = Copy {
+        ctx,
+        header,
+        header_len,
+        captured,
+        wakes,
     };
-    if output != 0 {
-        counters.ring_full += 1;
-        counters.pending_drops += 1;
-        return;
+    match if captured < IN_PLACE { copy.by_scratch(scratch.cast()) } else { copy.in_place(scratch.cast()) } {
+        Copied::Whole => {}
+        Copied::NoRoom => {
+            counters.ring_full += 1;
+            counters.pending_drops += 1;
+            return;
+        }
+        Copied::Failed => {
+            counters.copy_failed += 1;
+            counters.pending_drops += 1;
+            let tap = tap!(tap);
+            warn!(ctx, "tap {}: a packet's bytes could not be copied", tap);
+            return;
+        }
     }
     counters.recorded += 1;
     counters.pending_drops = 0;
@@ -125,6 +113,105 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
     }
     if has(hook, feature::LIMIT) {
         count_up((&raw const control.recorded).cast_mut());
+    }
+}
+
+/// Packets from this length on are copied into the ring at once.
+const IN_PLACE: u64 = 16 << 10;
+/// The sizes that records of such packets have are multiples of this.
+const STEP: u64 = 4 << 10;
+
+/// What became of a record.
+#[derive(Clone, Copy)]
+enum Copied {
+    Whole,
+    NoRoom,
+    Failed,
+}
+
+/// A record that is to go into the ring.
+struct Copy<'a> {
+    ctx: &'a TcContext,
+    header: &'a RecordHeader,
+    header_len: usize,
+    captured: u64,
+    /// Flags for the helper that puts it there.
+    wakes: u64,
+}
+
+impl Copy<'_> {
+    /// Builds it in a buffer of this CPU, behind the header that is there, and puts it into the ring as long as it is.
+    #[inline(always)]
+    fn by_scratch(&self, scratch: *mut u8) -> Copied {
+        // SAFETY: the buffer has room for a header and `MAX_SNAPLEN` bytes, and `captured` is at most that.
+        let copied = unsafe {
+            bpf_skb_load_bytes(
+                self.ctx.as_ptr(),
+                0,
+                scratch.add(self.header_len).cast(),
+                self.captured as u32,
+            )
+        };
+        if copied != 0 {
+            return Copied::Failed;
+        }
+        // SAFETY: as above.
+        let output = unsafe {
+            bpf_ringbuf_output(
+                (&raw const RECORDS).cast_mut().cast(),
+                scratch.cast(),
+                self.header_len as u64 + clamp(self.captured),
+                self.wakes,
+            )
+        };
+        match output {
+            0 => Copied::Whole,
+            _ => Copied::NoRoom,
+        }
+    }
+
+    /// Builds it in the ring, in a place of the next larger size that is known when the program is loaded, as the kernel
+    /// wants it: a copy less, and none where there is no room.
+    #[inline(always)]
+    fn in_place(&self, scratch: *mut u8) -> Copied {
+        macro_rules! sizes {
+            ($($steps:literal)+) => {
+                match (self.header_len as u64 + self.captured).div_ceil(STEP) {
+                    $($steps => self.at_size::<{ $steps * STEP }>(),)+
+                    _ => self.by_scratch(scratch),
+                }
+            };
+        }
+        // Up to what a GSO packet has at most, unless it is a BIG TCP one.
+        sizes!(5 6 7 8 9 10 11 12 13 14 15 16 17)
+    }
+
+    #[inline(always)]
+    fn at_size<const SIZE: u64>(&self) -> Copied {
+        // SAFETY: asks for a place, of a size that is known.
+        let place = unsafe { bpf_ringbuf_reserve((&raw const RECORDS).cast_mut().cast(), SIZE, 0) };
+        if place.is_null() {
+            return Copied::NoRoom;
+        }
+        let captured = clamp_to::<SIZE>(self.captured);
+        // SAFETY: the place has room for the header and as many bytes, and is 8-byte aligned.
+        let copied = unsafe {
+            core::ptr::write(place.cast(), *self.header);
+            bpf_skb_load_bytes(
+                self.ctx.as_ptr(),
+                0,
+                place.cast::<u8>().add(self.header_len).cast(),
+                captured as u32,
+            )
+        };
+        if copied != 0 {
+            // SAFETY: a place that is neither given up nor handed over yet.
+            unsafe { bpf_ringbuf_discard(place, self.wakes) };
+            return Copied::Failed;
+        }
+        // SAFETY: as above.
+        unsafe { bpf_ringbuf_submit(place, self.wakes) };
+        Copied::Whole
     }
 }
 
@@ -322,6 +409,25 @@ fn clamp(mut len: u64) -> u64 {
             len = inout(reg) len,
             end = const MAX_SNAPLEN + 1,
             max = const MAX_SNAPLEN,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    len
+}
+
+/// As [`clamp`], to what fits a record of `SIZE` bytes.
+#[inline(always)]
+fn clamp_to<const SIZE: u64>(mut len: u64) -> u64 {
+    // SAFETY: two comparisons and moves on one register.
+    unsafe {
+        core::arch::asm!(
+            "if {len} > 0 goto +1",
+            "{len} = 1",
+            "if {len} < {end} goto +1",
+            "{len} = {max}",
+            len = inout(reg) len,
+            end = const SIZE - LONG_HEADER_LEN as u64 + 1,
+            max = const SIZE - LONG_HEADER_LEN as u64,
             options(nomem, nostack, preserves_flags),
         );
     }
