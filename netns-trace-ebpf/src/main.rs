@@ -19,6 +19,7 @@ mod filter;
 mod latency;
 mod maps;
 mod packet;
+mod ring;
 mod socket;
 mod stamp;
 

@@ -167,6 +167,9 @@ fn figures_show_and_keys_work() {
         screen.lines().count() == 5 && screen.contains("▶ bridge out")
     });
     terminal.resize(100, 24);
+    terminal.wait_for("room again", |screen| {
+        screen.lines().count() == 24 && screen.contains("q quit")
+    });
 
     terminal.press(&["q"]);
     wait_for_end(&terminal, 0);

@@ -183,6 +183,47 @@ fn the_same_packets_are_taken_at_all_taps() {
     }
 }
 
+/// Nothing but the end of the file may be missing: no hole, and no packet twice.
+#[test]
+fn killed_under_load_it_leaves_a_file_that_is_whole_up_to_its_end() {
+    let bed = Bed::quiet();
+    let file = bed.file("killed.pcapng");
+    let target = bed.target("a");
+    let path = file.to_str().expect("a path").to_owned();
+    let capture = Running::capture([target.as_str(), "--no-latency", "-w", &path]);
+    // So much that it is written in large pieces.
+    send(&bed, 0..4000);
+    let written = || std::fs::metadata(&file).map_or(0, |file| file.len());
+    for _ in 0..100 {
+        if written() > 2 << 20 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| send(&bed, 4000..8000));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        capture.signal(Signal::SIGKILL);
+    });
+    drop(capture.wait());
+    let size = written();
+    assert!(size > 2 << 20, "{size} bytes");
+    let output = Command::new("tcpdump")
+        .args(["--time-stamp-precision=nano", "-w", "-", "-r"])
+        .arg(&file)
+        .output()
+        .expect("tcpdump runs");
+    // It may have been killed in the middle of a write.
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() || said.contains("truncated"),
+        "{said}"
+    );
+    let numbers = numbers(&packets::parse(&output.stdout));
+    assert_eq!(numbers, (0..numbers.len() as u32).collect::<Vec<_>>());
+    assert!(numbers.len() > 1000, "{} packets", numbers.len());
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused() {
     for (option, said) in [

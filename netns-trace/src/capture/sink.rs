@@ -395,6 +395,33 @@ mod tests {
         assert_eq!(later, [Fate::Lost]);
     }
 
+    /// What is written in large pieces goes another way where the file system can; the file is the same.
+    #[test]
+    fn large_and_small_pieces_follow_each_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pieces");
+        let mut sink = Sink::open(&path).expect("a file");
+        let (mut wanted, mut told) = (Vec::new(), 0);
+        for len in [
+            10,
+            UNCACHED + 1,
+            100,
+            3 * UNCACHED,
+            UNCACHED - 1,
+            2 * UNCACHED + 7,
+        ] {
+            let piece: Vec<u8> = (0..len).map(|n| (n * 7 + len) as u8).collect();
+            sink.buffer().extend(&piece);
+            sink.mark(Some(0));
+            sink.flush(None, |_, fate| told += usize::from(fate == Fate::Written))
+                .expect("written");
+            wanted.extend(piece);
+        }
+        assert_eq!(told, 6);
+        assert_eq!(sink.len(), wanted.len() as u64);
+        assert!(std::fs::read(&path).expect("the file") == wanted);
+    }
+
     #[test]
     fn dev_full_is_no_space() {
         let mut sink = Sink::open(Path::new("/dev/full")).expect("a device");

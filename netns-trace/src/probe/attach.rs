@@ -156,7 +156,11 @@ impl LoadedTap {
     }
 
     /// Lets the kernel run a program on a packet so many times; nanoseconds for each run.
-    pub(super) fn time(&self, hook: Hook, packet: &[u8], runs: u32) -> Result<f64, ProbeError> {
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses: a packet shorter than an Ethernet header or longer than a page, say.
+    pub fn time(&self, hook: Hook, packet: &[u8], runs: u32) -> Result<f64, ProbeError> {
         let program: &SchedClassifier = self
             .ebpf
             .program(hook.program())

@@ -7,6 +7,7 @@ mod latency;
 mod many;
 mod page;
 mod running;
+mod scale;
 mod start;
 mod tool;
 mod traffic;
@@ -35,6 +36,8 @@ enum Case {
     Latency(latency::Options),
     /// Time and memory that many namespaces take
     Many(many::Options),
+    /// How costs grow with CPUs and targets
+    Scale(scale::Options),
     /// Time until a capture listens, and to its end
     Start(start::Options),
 }
@@ -46,21 +49,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Case::All => {
             capture::run(&program, &defaults()?)?.write()?;
             latency::run(&program, &defaults()?)?.write()?;
-            for section in filter::run(&program, &defaults()?)? {
-                section.write()?;
-            }
+            write_all(&filter::run(&program, &defaults()?)?)?;
+            write_all(&scale::run(&program, &defaults()?)?)?;
             start::run(&program, &defaults()?)?.write()?;
             many::run(&program, &defaults()?)?.write()
         }
         Case::Capture(options) => capture::run(&program, options)?.write(),
-        Case::Filter(options) => {
-            let sections = filter::run(&program, options)?;
-            sections.iter().try_for_each(page::Section::write)
-        }
+        Case::Filter(options) => write_all(&filter::run(&program, options)?),
         Case::Latency(options) => latency::run(&program, options)?.write(),
         Case::Many(options) => many::run(&program, options)?.write(),
+        Case::Scale(options) => write_all(&scale::run(&program, options)?),
         Case::Start(options) => start::run(&program, options)?.write(),
     }
+}
+
+fn write_all(sections: &[page::Section]) -> Result<()> {
+    sections.iter().try_for_each(page::Section::write)
 }
 
 /// Options as they are when none is given.

@@ -49,8 +49,15 @@ pub(super) struct Containers {
 impl Containers {
     /// Builds them, and sends once, so that what is measured is warm. Each run takes this time.
     pub(super) fn new(time: Duration) -> Result<Self> {
+        Self::several(2, time)
+    }
+
+    /// As many, the first two of which talk to each other.
+    pub(super) fn several(count: usize, time: Duration) -> Result<Self> {
         let name = format!("bench{}", std::process::id());
-        let lab = lab::up_private(&LabSpec::new(Topology::Bridge, name))?;
+        let mut spec = LabSpec::new(Topology::Bridge, name);
+        spec.count = Some(count);
+        let lab = lab::up_private(&spec)?;
         let (from, to, at) = {
             let mut containers = lab.containers();
             let mut next = || containers.next().context("a container is missing");
