@@ -1,29 +1,27 @@
 //! What is read of the kernel once, for all programs that are loaded: facts from its BTF, and aya's loader, which
-//! parses all of the BTF when it is made. That takes longer than all else before the first tap is attached.
+//! parses all of the BTF when it is made. That takes longer, and more memory, than all else before the first tap is
+//! attached.
 
 use std::{
-    ops::{Deref, DerefMut},
     sync::{Mutex, OnceLock, PoisonError},
     thread,
 };
 
-use aya::EbpfLoader;
+use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use super::btf;
 
 static FACTS: OnceLock<btf::Facts> = OnceLock::new();
-/// Loaders that nobody uses now.
-static SPARE: Mutex<Vec<EbpfLoader<'static>>> = Mutex::new(Vec::new());
+/// The one loader, once it is made.
+static LOADER: Mutex<Option<EbpfLoader<'static>>> = Mutex::new(None);
 
 /// Starts reading, beside what else there is to do before programs are loaded. Whoever loads waits for it.
 pub fn prepare() {
     // Where there is no thread, it is read when it is wanted.
     let _facts = thread::Builder::new().spawn(facts);
     let _loader = thread::Builder::new().spawn(|| {
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.is_empty() {
-            spare.push(fresh());
-        }
+        let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+        loader.get_or_insert_with(fresh);
     });
 }
 
@@ -32,14 +30,15 @@ pub(super) fn facts() -> btf::Facts {
     *FACTS.get_or_init(btf::facts)
 }
 
-/// A loader, whose settings are those of whoever had it before.
-pub(super) struct Loader(Option<EbpfLoader<'static>>);
-
-impl Loader {
-    pub(super) fn take() -> Self {
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        Self(Some(spare.pop().unwrap_or_else(fresh)))
-    }
+/// Loads an object. One at a time: `set` makes all settings anew.
+pub(super) fn load(
+    object: &[u8],
+    set: impl FnOnce(&mut EbpfLoader<'static>),
+) -> Result<Ebpf, EbpfError> {
+    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    let loader = loader.get_or_insert_with(fresh);
+    set(loader);
+    loader.load(object)
 }
 
 fn fresh() -> EbpfLoader<'static> {
@@ -47,25 +46,4 @@ fn fresh() -> EbpfLoader<'static> {
     // The programs need nothing relocated.
     loader.btf(None);
     loader
-}
-
-impl Deref for Loader {
-    type Target = EbpfLoader<'static>;
-
-    fn deref(&self) -> &Self::Target {
-        self.0.as_ref().expect("there until it is dropped")
-    }
-}
-
-impl DerefMut for Loader {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        self.0.as_mut().expect("there until it is dropped")
-    }
-}
-
-impl Drop for Loader {
-    fn drop(&mut self) {
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        spare.extend(self.0.take());
-    }
 }

@@ -25,10 +25,11 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use aya::programs::SchedClassifier;
+use aya::{EbpfLoader, programs::SchedClassifier};
 pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
 use netns_trace_ebpf::{MAX_SOCKETS, feature};
 
+use self::pins::Pins;
 pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
     clsact::{Clsact, leftovers, sweep},
@@ -43,7 +44,6 @@ pub use self::{
     run_time::RunTime,
     verdict::{Verdict, test_run},
 };
-use self::{loader::Loader, pins::Pins};
 use crate::filter::Insn;
 
 /// What all taps of a capture have in common.
@@ -66,11 +66,9 @@ pub struct ProbeOptions {
 /// The kernel side of one capture: the maps that its taps share.
 pub struct Probe {
     options: ProbeOptions,
-    /// Where the loader finds the maps that all taps share.
-    _pins: Pins,
+    pins: Pins,
     maps: Option<ProbeMaps>,
     loaded: bool,
-    loader: Loader,
     cpus: u32,
 }
 
@@ -86,9 +84,8 @@ impl Probe {
         kernel::lift_memlock_limit();
         let (pins, cpus) = (Pins::new()?, kernel::possible_cpus()?);
         Ok(Self {
-            loader: loader_for(&options, &pins, cpus),
             options,
-            _pins: pins,
+            pins,
             maps: None,
             loaded: false,
             cpus,
@@ -121,7 +118,7 @@ impl Probe {
         let cast = facts.cast_to_kernel_context;
         config.reads_skb = u32::from(cast.is_some());
         let object = object::specialised(&config, cast, filter)?;
-        let mut ebpf = self.loader.load(&object).map_err(error::load)?;
+        let mut ebpf = loader::load(&object, |loader| self.set(loader)).map_err(error::load)?;
         for name in Hook::PROGRAMS {
             let program: &mut SchedClassifier = ebpf
                 .program_mut(name)
@@ -148,6 +145,26 @@ impl Probe {
         Ok(LoadedTap::new(ebpf))
     }
 
+    /// The settings that all taps have in common.
+    fn set(&self, loader: &mut EbpfLoader<'static>) {
+        /// aya-log's levels: debug, and nothing.
+        static LEVELS: [u8; 2] = [4, 0];
+        let options = &self.options;
+        let level = &LEVELS[usize::from(!options.verbose)];
+        loader
+            .override_global(aya_log::LEVEL, level, true)
+            .map_max_entries("RECORDS", options.ring_bytes)
+            .map_max_entries("SCRATCH", self.cpus)
+            .map_max_entries("COUNTERS", options.taps * 2)
+            .map_max_entries("LAST_SEEN", options.taps)
+            .map_max_entries("PAIRS", (options.taps * 2).pow(2))
+            .map_max_entries("HISTOGRAMS", options.segments.max(1))
+            .map_max_entries("SOCKETS", if options.makers { MAX_SOCKETS } else { 1 });
+        for name in maps::SHARED {
+            loader.map_pin_path(name, self.pins.path(name));
+        }
+    }
+
     /// Takes the maps that all taps share; there is one owner of them.
     ///
     /// # Errors
@@ -158,25 +175,4 @@ impl Probe {
             part: "a loaded tap",
         })
     }
-}
-
-/// What loads the object, with the settings that all taps have in common.
-fn loader_for(options: &ProbeOptions, pins: &Pins, cpus: u32) -> Loader {
-    /// aya-log's levels: debug, and nothing.
-    static LEVELS: [u8; 2] = [4, 0];
-    let level = &LEVELS[usize::from(!options.verbose)];
-    let mut loader = Loader::take();
-    loader
-        .override_global(aya_log::LEVEL, level, true)
-        .map_max_entries("RECORDS", options.ring_bytes)
-        .map_max_entries("SCRATCH", cpus)
-        .map_max_entries("COUNTERS", options.taps * 2)
-        .map_max_entries("LAST_SEEN", options.taps)
-        .map_max_entries("PAIRS", (options.taps * 2).pow(2))
-        .map_max_entries("HISTOGRAMS", options.segments.max(1))
-        .map_max_entries("SOCKETS", if options.makers { MAX_SOCKETS } else { 1 });
-    for name in maps::SHARED {
-        loader.map_pin_path(name, pins.path(name));
-    }
-    loader
 }

@@ -10,12 +10,12 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
-use ratatui::crossterm::{event::Event, style::available_color_count};
+use ratatui::crossterm::style::available_color_count;
 
 use super::{LatencyConfig, Measurement, Screen, Signals, Told, Usage, Wish};
 use crate::latency::{
     Report,
-    live::{Model, Theme, action, draw},
+    live::{Model, Theme, actions, draw},
 };
 
 /// How often the view is renewed, where nothing else is said.
@@ -182,14 +182,17 @@ fn wait_for(view: &mut View, signals: &Signals, wait: Duration) -> Result<Came> 
         PollFd::new(view.screen.as_fd(), PollFlags::POLLIN),
     ];
     match poll(&mut fds, timeout) {
-        // A change of the terminal's size interrupts.
-        Ok(_) | Err(Errno::EINTR) => {}
+        Ok(_) => {}
+        Err(Errno::EINTR) => return Ok(Came::Nothing),
         Err(errno) => return Err(errno).context("cannot wait for keys"),
     }
     let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
     let is_gone = fds[1]
         .revents()
         .is_some_and(|events| events.intersects(gone));
+    let has_keys = fds[1]
+        .revents()
+        .is_some_and(|events| events.contains(PollFlags::POLLIN));
     while let Some(wish) = signals.next()? {
         if wish == Wish::End {
             return Ok(Came::End);
@@ -198,18 +201,20 @@ fn wait_for(view: &mut View, signals: &Signals, wait: Duration) -> Result<Came> 
     if is_gone {
         return Ok(Came::End);
     }
-    let mut came = Came::Nothing;
-    for event in view.screen.events()? {
-        match event {
-            Event::Key(key) => {
-                let Some(action) = action(key) else { continue };
-                if !view.model.apply(action) {
-                    return Ok(Came::End);
-                }
-                came = Came::Change;
+    let mut came = match view.screen.has_other_size() {
+        true => Came::Change,
+        false => Came::Nothing,
+    };
+    if has_keys {
+        let bytes = view.screen.read_keys()?;
+        if bytes.is_empty() {
+            return Ok(Came::End);
+        }
+        for action in actions(&bytes) {
+            if !view.model.apply(action) {
+                return Ok(Came::End);
             }
-            Event::Resize(..) => came = Came::Change,
-            _ => {}
+            came = Came::Change;
         }
     }
     Ok(came)

@@ -7,7 +7,6 @@ use std::{
     panic,
     sync::{Mutex, Once, PoisonError},
     thread::{self, ThreadId},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -15,7 +14,7 @@ use ratatui::{
     Frame, Terminal,
     backend::CrosstermBackend,
     crossterm::{
-        cursor, event, queue,
+        cursor, queue,
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
 };
@@ -133,17 +132,31 @@ impl Screen {
         Ok(())
     }
 
-    /// What was pressed, and changes of size, as far as they are there.
+    /// The bytes that keys have sent, once there are some; none where the terminal is gone.
+    ///
+    /// Read here and not by crossterm: that waits for edges, and so overlooks a key that is pressed while the
+    /// terminal's size changes; and it reads on and on from a terminal that is gone.
     ///
     /// # Errors
     ///
     /// The terminal cannot be read.
-    pub fn events(&self) -> Result<Vec<event::Event>> {
-        let mut events = Vec::new();
-        while event::poll(Duration::ZERO).context("cannot read the terminal")? {
-            events.push(event::read().context("cannot read the terminal")?);
-        }
-        Ok(events)
+    pub fn read_keys(&self) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; 1024];
+        let len = match nix::unistd::read(self.as_fd(), &mut bytes) {
+            Ok(len) => len,
+            // What a terminal says that has been hung up.
+            Err(nix::errno::Errno::EIO) => 0,
+            Err(errno) => return Err(errno).context("cannot read the terminal"),
+        };
+        bytes.truncate(len);
+        Ok(bytes)
+    }
+
+    /// Whether the terminal has another size than when it was drawn last.
+    #[must_use]
+    pub fn has_other_size(&mut self) -> bool {
+        let drawn = self.terminal.get_frame().area().as_size();
+        self.terminal.size().is_ok_and(|now| now != drawn)
     }
 
     /// The last line that was said on stderr since the last call, where that is the terminal too.

@@ -1,6 +1,7 @@
-//! What keys mean.
+//! What keys mean, in the bytes that a terminal in raw mode sends for them.
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+const ESCAPE: u8 = 0x1b;
+const CONTROL_C: u8 = 3;
 
 /// What a key asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,26 +24,41 @@ pub enum Action {
     Help,
 }
 
-/// What a key asks for, if anything.
+/// What the keys ask for that were pressed, those that mean nothing left out. A key that sends several bytes sends them at
+/// once.
 #[must_use]
-pub fn action(key: KeyEvent) -> Option<Action> {
-    if key.kind == KeyEventKind::Release {
-        return None;
+pub fn actions(mut bytes: &[u8]) -> Vec<Action> {
+    let mut actions = Vec::new();
+    while let Some((&first, rest)) = bytes.split_first() {
+        bytes = rest;
+        actions.extend(match (first, rest.first()) {
+            (ESCAPE, Some(b'[' | b'O')) => {
+                // Parameters, and a letter or ~ that says what it is.
+                let end = rest[1..]
+                    .iter()
+                    .position(|byte| (b'@'..=b'~').contains(byte));
+                let last = end.map_or(rest.len(), |end| end + 1);
+                bytes = rest.get(last + 1..).unwrap_or_default();
+                rest.get(last).and_then(|last| match last {
+                    b'A' | b'Z' => Some(Action::Previous),
+                    b'B' => Some(Action::Next),
+                    _ => None,
+                })
+            }
+            // With Alt held, a key comes behind an escape and means the same.
+            (ESCAPE, Some(_)) => None,
+            (ESCAPE, None) => Some(Action::Leave),
+            (CONTROL_C | b'q', _) => Some(Action::Quit),
+            (b'\t' | b'j', _) => Some(Action::Next),
+            (b'k', _) => Some(Action::Previous),
+            (b'p' | b' ', _) => Some(Action::Pause),
+            (b'r', _) => Some(Action::Reset),
+            (b'b', _) => Some(Action::Kind),
+            (b'?', _) => Some(Action::Help),
+            _ => None,
+        });
     }
-    if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return (key.code == KeyCode::Char('c')).then_some(Action::Quit);
-    }
-    match key.code {
-        KeyCode::Char('q') => Some(Action::Quit),
-        KeyCode::Esc => Some(Action::Leave),
-        KeyCode::Down | KeyCode::Tab | KeyCode::Char('j') => Some(Action::Next),
-        KeyCode::Up | KeyCode::BackTab | KeyCode::Char('k') => Some(Action::Previous),
-        KeyCode::Char('p' | ' ') => Some(Action::Pause),
-        KeyCode::Char('r') => Some(Action::Reset),
-        KeyCode::Char('b') => Some(Action::Kind),
-        KeyCode::Char('?') => Some(Action::Help),
-        _ => None,
-    }
+    actions
 }
 
 #[cfg(test)]
@@ -51,17 +67,56 @@ mod tests {
 
     #[test]
     fn keys_mean_what_the_help_says() {
-        let plain = |code| action(KeyEvent::new(code, KeyModifiers::NONE));
-        assert_eq!(plain(KeyCode::Char('q')), Some(Action::Quit));
-        assert_eq!(plain(KeyCode::Esc), Some(Action::Leave));
-        assert_eq!(plain(KeyCode::Char('c')), None);
-        assert_eq!(plain(KeyCode::Tab), Some(Action::Next));
-        assert_eq!(plain(KeyCode::Char(' ')), Some(Action::Pause));
-        let held = |c| action(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL));
-        assert_eq!(held('c'), Some(Action::Quit));
-        assert_eq!(held('r'), None);
-        let mut released = KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE);
-        released.kind = KeyEventKind::Release;
-        assert_eq!(action(released), None);
+        for (bytes, wanted) in [
+            (&b"q"[..], &[Action::Quit][..]),
+            (b"\x03", &[Action::Quit]),
+            (b"\x1b", &[Action::Leave]),
+            (b"\x1b[A", &[Action::Previous]),
+            (b"\x1bOA", &[Action::Previous]),
+            (b"\x1b[B", &[Action::Next]),
+            (b"\x1b[Z", &[Action::Previous]),
+            (b"\tjk", &[Action::Next, Action::Next, Action::Previous]),
+            (
+                b"p rb?",
+                &[
+                    Action::Pause,
+                    Action::Pause,
+                    Action::Reset,
+                    Action::Kind,
+                    Action::Help,
+                ],
+            ),
+            (b"c\x12\xc3\xa4", &[]),
+        ] {
+            assert_eq!(actions(bytes), wanted, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn keys_that_mean_nothing_are_passed_over_whole() {
+        // F5, Ctrl-Right, a click, Delete; then one that does mean something.
+        for bytes in [
+            "\x1b[15~q",
+            "\x1b[1;5Cq",
+            "\x1b[<0;10;20Mq",
+            "\x1b[3~q",
+            "\x1bxq",
+        ] {
+            assert_eq!(actions(bytes.as_bytes()), [Action::Quit], "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_no_panic() {
+        let some = [0, ESCAPE, b'[', b'O', b'1', b';', b'A', b'~', b'q', 0xff];
+        for a in some {
+            for b in some {
+                for c in some {
+                    for d in some {
+                        let _actions = actions(&[a, b, c, d]);
+                    }
+                }
+            }
+        }
     }
 }

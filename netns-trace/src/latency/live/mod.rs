@@ -17,7 +17,7 @@ mod way;
 
 pub use self::{
     draw::draw,
-    keys::{Action, action},
+    keys::{Action, actions},
     model::{Kind, Model},
     theme::Theme,
 };
