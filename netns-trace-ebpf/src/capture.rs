@@ -79,7 +79,6 @@ pub(crate) fn record(packet: &Sighting<'_>, counters: &mut HookCounters) {
     header.captured = captured as u32;
     let record = Record {
         ctx,
-        header,
         header_len,
         captured,
         is_last: has(hook, feature::LIMIT) && recorded(control) + 1 >= tap!(limit),

@@ -2,21 +2,25 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS},
+    bindings::{
+        __sk_buff, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_RB_PROD_POS,
+    },
     helpers::generated::{
-        bpf_ringbuf_discard, bpf_ringbuf_output, bpf_ringbuf_query, bpf_ringbuf_reserve,
-        bpf_ringbuf_submit, bpf_skb_load_bytes,
+        bpf_get_smp_processor_id, bpf_ringbuf_discard, bpf_ringbuf_output, bpf_ringbuf_query,
+        bpf_ringbuf_reserve, bpf_ringbuf_submit, bpf_skb_load_bytes,
     },
     programs::TcContext,
 };
 use netns_trace_ebpf::{HEADER_LEN, LONG_HEADER_LEN, MAX_SNAPLEN, RecordHeader};
 
-use crate::maps::{RECORDS, tap};
+use crate::maps::{RECORDS, SCRATCH, tap};
 
 /// Packets from this length on are copied into the ring at once.
 const IN_PLACE: u64 = 16 << 10;
 /// The sizes that records of such packets have are multiples of this.
 const STEP: u64 = 4 << 10;
+/// The largest of them: what a GSO packet has at most, unless it is a BIG TCP one.
+const MOST_IN_PLACE: u64 = 17 * STEP;
 
 /// What became of a record.
 #[derive(Clone, Copy)]
@@ -29,10 +33,9 @@ pub(crate) enum Copied {
 /// A record that is to go into the ring.
 pub(crate) struct Record<'a> {
     pub(crate) ctx: &'a TcContext,
-    pub(crate) header: &'a RecordHeader,
-    /// As much of the header goes there.
+    /// Bytes of the header.
     pub(crate) header_len: usize,
-    /// As much of the packet.
+    /// Bytes of the packet.
     pub(crate) captured: u64,
     /// The capture has all it wanted with this one.
     pub(crate) is_last: bool,
@@ -42,11 +45,15 @@ impl Record<'_> {
     /// Puts it there. The header is at the start of `scratch`, a buffer of this CPU.
     #[inline(always)]
     pub(crate) fn put(&self, scratch: *mut u8) -> Copied {
-        if self.captured < IN_PLACE {
-            self.by_scratch(scratch, wake(self.len(), self.is_last))
-        } else {
-            let wakes = wake(self.len().next_multiple_of(STEP), self.is_last);
-            self.in_place(scratch, wakes)
+        if self.captured < IN_PLACE || self.len() > MOST_IN_PLACE {
+            return self.by_scratch(scratch, wake(self.len(), self.is_last));
+        }
+        let wakes = wake(self.len().next_multiple_of(STEP), self.is_last);
+        let (header_len, captured) = (self.header_len as u64, self.captured);
+        match netns_trace_large(self.ctx.skb.skb, header_len, captured, wakes) {
+            WHOLE => Copied::Whole,
+            NO_ROOM => Copied::NoRoom,
+            _ => Copied::Failed,
         }
     }
 
@@ -84,50 +91,82 @@ impl Record<'_> {
             _ => Copied::NoRoom,
         }
     }
+}
 
-    /// Builds it in the ring, in a place of the next larger size that is known when the program is loaded, as the kernel
-    /// wants it: a copy less, and none where there is no room.
-    #[inline(always)]
-    fn in_place(&self, scratch: *mut u8, wakes: u64) -> Copied {
-        macro_rules! sizes {
-            ($($steps:literal)+) => {
-                match self.len().div_ceil(STEP) {
-                    $($steps => self.at_size::<{ $steps * STEP }>(wakes),)+
-                    _ => self.by_scratch(scratch, wakes),
-                }
-            };
-        }
-        // Up to what a GSO packet has at most, unless it is a BIG TCP one.
-        sizes!(5 6 7 8 9 10 11 12 13 14 15 16 17)
-    }
+/// What [`netns_trace_large`] returns: 0 is for what must not happen.
+const WHOLE: i32 = 1;
+const NO_ROOM: i32 = 2;
+const FAILED: i32 = 3;
 
-    #[inline(always)]
-    fn at_size<const SIZE: u64>(&self, wakes: u64) -> Copied {
-        // SAFETY: asks for a place, of a size that is known.
-        let place = unsafe { bpf_ringbuf_reserve((&raw const RECORDS).cast_mut().cast(), SIZE, 0) };
-        if place.is_null() {
-            return Copied::NoRoom;
-        }
-        let captured = clamp_to::<SIZE>(self.captured);
-        // SAFETY: the place has room for the header and as many bytes, and is 8-byte aligned.
-        let copied = unsafe {
-            core::ptr::write(place.cast(), *self.header);
-            bpf_skb_load_bytes(
-                self.ctx.as_ptr(),
-                0,
-                place.cast::<u8>().add(self.header_len).cast(),
-                captured as u32,
-            )
+/// Builds a record in the ring, in a place of the next larger size that is known when the program is loaded, as the kernel
+/// wants it: a copy less, and none where there is no room. The header is in this CPU's buffer.
+///
+/// A function by itself, and one that others may call as far as the kernel knows: so the verifier looks at it once,
+/// rather than at each size again on each way to it, which took 40 ms a tap. Such a function takes the context and numbers
+/// alone before 5.12.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn netns_trace_large(
+    packet: *mut __sk_buff,
+    header_len: u64,
+    captured: u64,
+    wakes: u64,
+) -> i32 {
+    // SAFETY: the helper only reads the CPU's number.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(scratch) = SCRATCH.get_ptr_mut(cpu) else {
+        return FAILED;
+    };
+    // SAFETY: this CPU's buffer, which starts with the header; 8-byte aligned, as map values are.
+    let header = unsafe { &*scratch.cast::<RecordHeader>() };
+    macro_rules! sizes {
+        ($($steps:literal)+) => {
+            match (header_len + captured).div_ceil(STEP) {
+                $($steps => at_size::<{ $steps * STEP }>(packet, header, header_len, captured, wakes),)+
+                _ => FAILED,
+            }
         };
-        if copied != 0 {
-            // SAFETY: a place that is neither given up nor handed over yet.
-            unsafe { bpf_ringbuf_discard(place, wakes) };
-            return Copied::Failed;
-        }
-        // SAFETY: as above.
-        unsafe { bpf_ringbuf_submit(place, wakes) };
-        Copied::Whole
     }
+    sizes!(5 6 7 8 9 10 11 12 13 14 15 16 17)
+}
+
+#[inline(always)]
+fn at_size<const SIZE: u64>(
+    packet: *mut __sk_buff,
+    header: &RecordHeader,
+    header_len: u64,
+    captured: u64,
+    wakes: u64,
+) -> i32 {
+    // SAFETY: asks for a place, of a size that is known.
+    let place = unsafe { bpf_ringbuf_reserve((&raw const RECORDS).cast_mut().cast(), SIZE, 0) };
+    if place.is_null() {
+        return NO_ROOM;
+    }
+    let captured = clamp_to::<SIZE>(captured);
+    // Two lengths that the verifier knows, rather than one that it would have to take on trust.
+    let header_len = match header_len as usize {
+        LONG_HEADER_LEN => LONG_HEADER_LEN,
+        _ => HEADER_LEN,
+    };
+    // SAFETY: the place has room for the header and as many bytes, and is 8-byte aligned.
+    let copied = unsafe {
+        core::ptr::write(place.cast(), *header);
+        bpf_skb_load_bytes(
+            packet.cast(),
+            0,
+            place.cast::<u8>().add(header_len).cast(),
+            captured as u32,
+        )
+    };
+    if copied != 0 {
+        // SAFETY: a place that is neither given up nor handed over yet.
+        unsafe { bpf_ringbuf_discard(place, wakes) };
+        return FAILED;
+    }
+    // SAFETY: as above.
+    unsafe { bpf_ringbuf_submit(place, wakes) };
+    WHOLE
 }
 
 /// Puts a record without a packet there; whether there was room.

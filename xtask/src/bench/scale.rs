@@ -136,14 +136,14 @@ fn targets(program: &Path, options: &Options) -> Result<Section> {
         "Capturing many targets",
         "A 64-byte UDP flood from one container to another, headers of which are captured at eth0 of so many, these two \
          among them.",
-        &["targets", "alone", "with", "ratio", "lost", "memory"],
+        &["targets", "alone", "with", "ratio", "lost"],
     );
     let time = Duration::from_secs(options.seconds);
     for count in TARGETS {
         let containers = Containers::several(count, time)?;
         let all = containers.targets().join(",");
         let (mut alone, mut with, mut ratios) = (vec![], vec![], vec![]);
-        let (mut lost, mut peaks) = (vec![], vec![]);
+        let mut lost = vec![];
         for _ in 0..options.rounds.div_ceil(2) {
             let a = containers.send(SMALL)?;
             let mut command = Command::new(program);
@@ -167,7 +167,6 @@ fn targets(program: &Path, options: &Options) -> Result<Section> {
             with.push(b);
             ratios.push(b / a);
             lost.push(dropped.context("it does not say what it dropped")?);
-            peaks.push(ended.peak_mib);
         }
         section.row(&[
             count.to_string(),
@@ -175,7 +174,6 @@ fn targets(program: &Path, options: &Options) -> Result<Section> {
             format!("{:.0} k/s", spread(&mut with).0 / 1e3),
             range(&mut ratios, 3),
             range(&mut lost, 0),
-            format!("{:.0} MiB", spread(&mut peaks).0),
         ]);
         containers.down()?;
     }
