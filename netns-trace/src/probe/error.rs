@@ -129,7 +129,7 @@ pub(super) fn program(error: ProgramError) -> ProbeError {
         let last = log
             .lines()
             .rev()
-            .filter(|line| !line.trim().is_empty())
+            .filter(|line| !line.trim().is_empty() && !is_statistics(line))
             .take(3);
         let mut last: Vec<&str> = last.collect();
         last.reverse();
@@ -139,4 +139,12 @@ pub(super) fn program(error: ProgramError) -> ProbeError {
         ));
     }
     ProbeError::Program(chain(&error))
+}
+
+/// Whether a line of the verifier's log is of the sums that it ends with (`print_verification_stats`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c#L22012>): the reason stands before them.
+fn is_statistics(line: &str) -> bool {
+    ["verification time ", "stack depth ", "processed "]
+        .iter()
+        .any(|start| line.starts_with(start))
 }
