@@ -17,10 +17,22 @@ use crate::maps::{RECORDS, SCRATCH, tap};
 
 /// Packets from this length on are copied into the ring at once.
 const IN_PLACE: u64 = 16 << 10;
-/// The sizes that records of such packets have are multiples of this.
-const STEP: u64 = 4 << 10;
-/// The longest of these packets: a GSO packet is no longer, unless it is a BIG TCP one.
-const MOST_IN_PLACE: u64 = 17 * STEP - LONG_HEADER_LEN as u64;
+/// The sizes that records of such packets have are multiples of this...
+const STEP: u64 = 8 << 10;
+/// ...and of those above 64 KiB, as the longest that GSO makes are (unless they are BIG TCP's), this.
+const LARGEST: u64 = 68 << 10;
+/// The longest of these packets.
+const MOST_IN_PLACE: u64 = LARGEST - LONG_HEADER_LEN as u64;
+
+/// The size of the place for a record of so many bytes, header included.
+#[inline(always)]
+fn place_for(len: u64) -> u64 {
+    if len > LARGEST / STEP * STEP {
+        LARGEST
+    } else {
+        len.next_multiple_of(STEP)
+    }
+}
 
 /// What became of a record.
 #[derive(Clone, Copy)]
@@ -50,7 +62,7 @@ impl Record<'_> {
         if self.captured < IN_PLACE || self.captured > MOST_IN_PLACE {
             return self.by_scratch(scratch, wake(self.len(), self.is_last));
         }
-        let wakes = wake(self.len().next_multiple_of(STEP), self.is_last);
+        let wakes = wake(place_for(self.len()), self.is_last);
         let (header_len, captured) = (self.header_len as u64, self.captured);
         match netns_trace_large(self.ctx.skb.skb, header_len, captured, wakes) {
             WHOLE => Copied::Whole,
@@ -122,14 +134,14 @@ extern "C" fn netns_trace_large(
     // SAFETY: this CPU's buffer, which starts with the header; 8-byte aligned, as map values are.
     let header = unsafe { &*scratch.cast::<RecordHeader>() };
     macro_rules! sizes {
-        ($($steps:literal)+) => {
-            match (header_len + captured).div_ceil(STEP) {
-                $($steps => at_size::<{ $steps * STEP }>(packet, header, header_len, captured, wakes),)+
+        ($($size:tt)+) => {
+            match place_for(header_len + captured) {
+                $($size => at_size::<$size>(packet, header, header_len, captured, wakes),)+
                 _ => FAILED,
             }
         };
     }
-    sizes!(5 6 7 8 9 10 11 12 13 14 15 16 17)
+    sizes!(0x6000 0x8000 0xa000 0xc000 0xe000 0x1_0000 LARGEST)
 }
 
 #[inline(always)]

@@ -66,6 +66,11 @@ chown 4711:4711 /run/user/4711 "$1/home"
 echo "lodger:x:4711:4711::$1/home:/bin/sh" >>/etc/passwd
 echo "lodger:x:4711:" >>/etc/group
 echo "lodger:100000:65536" | tee -a /etc/subuid >>/etc/subgid
+# For everybody, as udev has it: without udev the kernel's own is for root alone.
+if [ -e /dev/net/tun ]; then
+    mknod -m 666 "$1/over/tun" c 10 200
+    mount --bind "$1/over/tun" /dev/net/tun
+fi
 ip link set lo up
 echo "$pid" >"$1/init"
 echo "$pid"
