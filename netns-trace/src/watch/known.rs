@@ -161,6 +161,12 @@ impl Table {
         self.names.contains_key(path)
     }
 
+    /// Whether this is what is known of a process.
+    pub(super) fn is_known(&self, pid: u32, inode: u64, container: Option<&ContainerKey>) -> bool {
+        let member = self.processes.get(&pid);
+        member.is_some_and(|known| known.inode == inode && known.container.as_ref() == container)
+    }
+
     /// A process is in a namespace.
     pub(super) fn process(
         &mut self,

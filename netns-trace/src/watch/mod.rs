@@ -391,9 +391,10 @@ impl Watcher {
             self.look_at_process(pid);
         }
         for (pid, inode, container) in scan.processes {
-            // It was so when it was looked at; by now it may have ended, and its end been told.
-            if look::inode(pid) == Some(inode) {
-                self.table.process(pid, inode, container, &look::cookie);
+            // It was so when it was looked at. What was told since is newer: a process that has gone into its container
+            // meanwhile has not left it.
+            if !self.table.is_known(pid, inode, container.as_ref()) {
+                self.look_at_process(pid);
             }
         }
         let still = |path: &Path, inode: u64| {
@@ -448,5 +449,41 @@ impl Watcher {
 impl AsFd for Watcher {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, thread};
+
+    use super::*;
+    use crate::container::{ContainerKey, Runtime};
+
+    /// A scan takes long, and what has happened since it began is told already.
+    #[test]
+    fn a_scan_that_is_past_does_not_undo_what_came_since() {
+        let mut watcher = Watcher::new(false).expect("a watch");
+        let pid = std::process::id();
+        let key = ContainerKey {
+            runtime: Runtime::Docker,
+            id: "5".repeat(64),
+        };
+        watcher.apply(Scan {
+            started: Instant::now(),
+            took: Duration::ZERO,
+            processes: vec![(pid, look::inode(pid).expect("our own"), Some(key.clone()))],
+            held: HashMap::new(),
+        });
+        // Longer than the word of a container waits for its name.
+        for _ in 0..20 {
+            for event in watcher.take().expect("events") {
+                if let Change::ContainerStarted { container, .. }
+                | Change::ContainerStopped { container, .. } = &event.change
+                {
+                    assert_ne!(container.key, key, "we are in no such container");
+                }
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }
