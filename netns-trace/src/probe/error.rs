@@ -126,25 +126,46 @@ pub(super) fn program(error: ProgramError) -> ProbeError {
     {
         let log = verifier_log.to_string();
         log::debug!("the verifier's log:\n{log}");
-        let last = log
-            .lines()
-            .rev()
-            .filter(|line| !line.trim().is_empty() && !is_statistics(line))
-            .take(3);
-        let mut last: Vec<&str> = last.collect();
-        last.reverse();
         return ProbeError::Program(format!(
             "{io_error}; the verifier's last words: {}",
-            last.join(" / ")
+            last_words(&log)
         ));
     }
     ProbeError::Program(chain(&error))
 }
 
-/// Whether a line of the verifier's log is of the sums that it ends with (`print_verification_stats`,
-/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c#L22012>): the reason stands before them.
-fn is_statistics(line: &str) -> bool {
-    ["verification time ", "stack depth ", "processed "]
-        .iter()
-        .any(|start| line.starts_with(start))
+/// The end of a verifier's log, where the reason stands, without the sums behind it (`print_verification_stats`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/verifier.c>).
+fn last_words(log: &str) -> String {
+    let is_sum = |line: &str| {
+        ["verification time ", "stack depth ", "processed "]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    let mut last: Vec<&str> = log
+        .lines()
+        .rev()
+        .filter(|line| !line.trim().is_empty() && !is_sum(line))
+        .take(3)
+        .collect();
+    last.reverse();
+    last.join(" / ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As 6.12 ends it.
+    #[test]
+    fn the_reason_is_told_and_not_the_sums() {
+        let log = "1280: (bf) r4 = r6\n1281: (bf) r8 = r5\n1282: (85) call bpf_skb_load_bytes#26\n\
+                   R4 invalid zero-sized read: u64=[0,-1]\nverification time 81103 usec\n\
+                   stack depth 184+32+0+0+24\nprocessed 3815 insns (limit 1000000)\n\n";
+        assert_eq!(
+            last_words(log),
+            "1281: (bf) r8 = r5 / 1282: (85) call bpf_skb_load_bytes#26 / R4 invalid zero-sized read: u64=[0,-1]"
+        );
+        assert_eq!(last_words(""), "");
+    }
 }

@@ -175,10 +175,10 @@ impl Table {
         container: Option<ContainerKey>,
         cookie: CookieOf<'_>,
     ) {
+        if self.is_known(pid, inode, container.as_ref()) {
+            return;
+        }
         if let Some(member) = self.processes.get(&pid) {
-            if member.inode == inode && member.container == container {
-                return;
-            }
             // Into its container before out of where it was: neither ends for that.
             if member.inode == inode {
                 self.leave_container(pid);
