@@ -40,6 +40,28 @@ fn assert_nothing_left(bed: &Bed) {
     }
 }
 
+/// Waits for the taps that only give times, which come up after the announcement: a new clsact
+/// qdisc makes the kernel drop what passes at that moment.
+fn until_all_is_attached(bed: &Bed) {
+    let start = Instant::now();
+    loop {
+        let attached = left_behind(bed, "r", "va");
+        if attached
+            .matches(" tcx ")
+            .count()
+            .max(attached.matches("netns_trace_").count())
+            >= 2
+        {
+            return;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "at va there is {attached:?}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn ping(bed: &Bed, count: &str) {
     let said = bed.in_ns("a", "ping", &["-c", count, "-i", "0.005", "10.9.0.3"]);
     assert!(said.contains(" 0% packet loss"), "{said}");
@@ -126,9 +148,9 @@ fn when_the_namespace_goes_and_it_goes_at_once() {
             .expect("the namespace")
             .inode();
         let capture = Running::capture([target.as_str(), "--attach", method, "-w", &name]);
+        // The taps behind are there too: their namespace must be let go.
+        until_all_is_attached(&bed);
         ping(&bed, "5");
-        // The taps behind have time to come up; their namespace must be let go too.
-        std::thread::sleep(Duration::from_millis(300));
         bed.remove("a");
         let start = Instant::now();
         while bed.in_ns("r", "ip", &["-br", "link"]).contains("va@") {
@@ -238,6 +260,7 @@ fn with_clsact_what_others_added_stays() {
     ]);
     let during = bed.in_ns("a", "tc", &["filter", "show", "dev", "eth0", "ingress"]);
     assert!(during.contains("netns_trace_in"), "{during}");
+    until_all_is_attached(&bed);
     ping(&bed, "3");
     assert!(capture.stop().status.success());
     assert_eq!(

@@ -92,10 +92,10 @@ fn a_known_delay_comes_out() {
     };
     // An emulated machine stands still at times, while its packets wait: then once more.
     let wrong: Vec<String> = std::iter::repeat_with(measure)
-        .take(3)
+        .take(5)
         .map_while(|wrong| wrong)
         .collect();
-    assert!(wrong.len() < 3, "{wrong:#?}");
+    assert!(wrong.len() < 5, "{wrong:#?}");
 }
 
 /// For the guests of `cargo xtask vm`: nobody else's clock is set.
