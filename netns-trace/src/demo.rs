@@ -1,27 +1,30 @@
 //! The whole main job in a private lab: two containers on a bridge, traffic, a capture at all
 //! taps, a report. What it runs is the very command that a user would type.
 
+mod folder;
+
 use std::{
     env, fs,
-    io::{self, BufRead as _, BufReader},
+    io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
     sys::{
         prctl::set_pdeathsig,
         signal::{Signal, kill},
     },
-    unistd::{AccessFlags, Pid, access},
+    unistd::Pid,
 };
 use serde_json::Value;
 
+use self::folder::Folder;
 use crate::{
     lab::{self, Lab, LabSpec, Node, Topology, traffic},
     probe::{check_kernel, check_privileges},
@@ -53,10 +56,12 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
             log::warn!("the lab {name} of an earlier run stays: {why}");
         }
     }
-    let folder = folder(dir)?;
-    let result = run_in(&folder, &signals);
-    if result.is_err() && dir.is_none() && fs::remove_dir(&folder).is_err() {
-        eprintln!("what was captured until then is in {folder:?}");
+    folder::sweep();
+    let folder = Folder::new(dir)?;
+    let path = folder.path().to_owned();
+    let result = run_in(&path, &signals);
+    if folder.hand_over() && result.is_err() && dir.is_none() {
+        eprintln!("what was captured until then is in {path:?}");
     }
     result
 }
@@ -165,40 +170,6 @@ fn build() -> Result<Lab> {
             Ok(lab::up_private(&LabSpec::new(Topology::Bridge, name))?)
         }
     }
-}
-
-/// The folder that is asked for, or a new one that nobody else can have prepared.
-fn folder(dir: Option<&Path>) -> Result<PathBuf> {
-    if let Some(dir) = dir {
-        fs::create_dir_all(dir).map_err(|why| unusable(dir, &why))?;
-        access(dir, AccessFlags::W_OK | AccessFlags::X_OK)
-            .map_err(|errno| unusable(dir, &errno.into()))?;
-        return Ok(dir.to_owned());
-    }
-    for number in 0..100 {
-        let name = format!("netns-trace-demo-{}-{number}", std::process::id());
-        let folder = env::temp_dir().join(name);
-        match fs::create_dir(&folder) {
-            Ok(()) => return Ok(folder),
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(why) => return Err(unusable(&folder, &why)),
-        }
-    }
-    bail!(
-        "cannot make a new directory in {}",
-        env::temp_dir().display()
-    )
-}
-
-fn unusable(folder: &Path, why: &io::Error) -> anyhow::Error {
-    let why = match why.kind() {
-        io::ErrorKind::AlreadyExists => "it is a file".to_owned(),
-        io::ErrorKind::NotFound => "what is above it does not exist".to_owned(),
-        io::ErrorKind::NotADirectory => "what is above it is a file and no directory".to_owned(),
-        io::ErrorKind::ReadOnlyFilesystem => "its file system is mounted read-only".to_owned(),
-        _ => why.to_string(),
-    };
-    anyhow!("cannot write to the directory {folder:?}: {why}; name another one with --dir")
 }
 
 /// Sends the traffic; a line for each kind. None if it was interrupted.

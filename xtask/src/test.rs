@@ -57,6 +57,9 @@ pub(crate) struct Options {
     /// This machine's kernel only
     #[arg(long)]
     no_vm: bool,
+    /// Try longer what can be tried for any time: 100 kills of each command, half an hour of flood
+    #[arg(long)]
+    long: bool,
     /// For the tests' own command line, such as a part of a test's name
     #[arg(last = true)]
     args: Vec<String>,
@@ -106,6 +109,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         command.args(&options.args).stdin(Stdio::null());
         if ci {
             command.env("CI", "true");
+        }
+        if options.long {
+            command.env("NETNS_TRACE_LONG", "1");
         }
         counted(command)
     };

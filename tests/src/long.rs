@@ -1,0 +1,14 @@
+//! How long tests try that can try for any time: `NETNS_TRACE_LONG`, which `cargo xtask test --long`
+//! sets.
+
+/// Whether there is time.
+#[must_use]
+pub fn is_long() -> bool {
+    std::env::var_os("NETNS_TRACE_LONG").is_some()
+}
+
+/// So much, or so much where there is time.
+#[must_use]
+pub fn times(short: usize, long: usize) -> usize {
+    if is_long() { long } else { short }
+}
