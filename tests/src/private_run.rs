@@ -4,7 +4,7 @@
 use std::fs;
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
@@ -19,6 +19,8 @@ const NONE: Option<&str> = None;
 /// If the kernel refuses.
 pub fn enter_alone() {
     set_apart();
+    // Else names of others' would be seen to go beneath the new one.
+    while umount2("/run/netns", MntFlags::MNT_DETACH).is_ok() {}
     mount(Some("none"), "/run", Some("tmpfs"), MsFlags::empty(), NONE).expect("a /run of its own");
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use netns_trace_tests::{
     bed::{Bed, must},
-    packets,
+    packets, summary,
     tool::{Running, binary, netns_trace, run},
 };
 use nix::sys::signal::Signal;
@@ -44,6 +44,8 @@ fn a_name_that_comes_goes_and_comes_back_is_one_file() {
         "capture",
         &bed.target("a"),
         "--follow",
+        "--summary",
+        "json",
         "-w",
         &path,
     ]));
@@ -51,6 +53,12 @@ fn a_name_that_comes_goes_and_comes_back_is_one_file() {
     for round in 0..2 {
         come(&mut bed);
         capture.wait_for("listening on eth0@");
+        // The host side, which gives the times, comes up behind.
+        let start = Instant::now();
+        while bed.tcx("r", "va").iter().any(Vec::is_empty) {
+            assert!(start.elapsed().as_secs() < 20, "va has no taps");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let said = bed.in_ns("a", "ping", &["-c", "3", "-i", "0.01", "10.9.0.1"]);
         assert!(said.contains(" 0% packet loss"), "{said}");
         if round == 0 {
@@ -68,6 +76,14 @@ fn a_name_that_comes_goes_and_comes_back_is_one_file() {
         })
         .count();
     assert_eq!(echoes, 12, "three requests and replies in each life");
+    let timed: u64 = summary::of(&done)["latency"]["segments"]
+        .as_array()
+        .expect("segments")
+        .iter()
+        .filter(|segment| segment["name"] == "veth")
+        .map(|segment| summary::number(&segment["count"]))
+        .sum();
+    assert!(timed >= 12, "each echo is timed: {timed}");
     let told = must(
         "tshark",
         &[

@@ -38,7 +38,8 @@ const INTERFACES: [(&str, &str); 3] = [("a", "eth0"), ("r", "va"), ("r", "br0")]
 struct State {
     attached: Vec<String>,
     files: BTreeSet<PathBuf>,
-    mounts: String,
+    /// Those of names, where we make some.
+    mounts: Vec<String>,
 }
 
 /// A bed on which others have programs and filters, with traffic.
@@ -131,7 +132,12 @@ impl Site {
         State {
             attached: self.attached(),
             files,
-            mounts: fs::read_to_string("/proc/thread-self/mountinfo").expect("mounts"),
+            mounts: fs::read_to_string("/proc/thread-self/mountinfo")
+                .expect("mounts")
+                .lines()
+                .filter(|line| line.contains(" /run") || line.contains("cgroup2"))
+                .map(str::to_owned)
+                .collect(),
         }
     }
 

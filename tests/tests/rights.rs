@@ -21,13 +21,14 @@ use netns_trace_tests::{
 /// The sets of capabilities, and the rest, of one thread.
 type Rights = BTreeMap<String, String>;
 
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "CapInh",
     "CapPrm",
     "CapEff",
     "CapBnd",
     "CapAmb",
     "NoNewPrivs",
+    "Seccomp",
     "Uid",
     "Gid",
     "Groups",
@@ -76,6 +77,8 @@ fn has_nothing(rights: &Rights) -> bool {
         .iter()
         .all(|set| rights[*set] == "0000000000000000")
         && rights["NoNewPrivs"] == "1"
+        // SECCOMP_MODE_FILTER
+        && rights["Seccomp"] == "2"
 }
 
 fn all_have_nothing(all: &[Rights]) -> bool {

@@ -1,14 +1,16 @@
 //! What this process may do, as the kernel says it: the capabilities in force, asked for before
 //! anything is made, so that a refusal names the one that is missing and leaves nothing behind. And
-//! giving them up, once what needs them is done.
+//! giving them up, once what needs them is done, with the system calls that are not needed any more.
 
 mod give_up;
+mod syscalls;
 mod user;
 
 use std::{fmt, fs, io, os::unix::fs::MetadataExt as _};
 
 pub use self::{
     give_up::{GiveUpError, Kept, give_up, raised},
+    syscalls::{ConfineError, Doings, confine},
     user::{User, UserError},
 };
 

@@ -93,7 +93,7 @@ impl AttachMethod {
     }
 
     /// [`AttachMethod::Tcx`] or [`AttachMethod::Clsact`].
-    pub(super) fn resolve(self) -> Self {
+    pub(crate) fn resolve(self) -> Self {
         match self {
             Self::Auto if has_tcx() => Self::Tcx,
             Self::Auto => Self::Clsact,

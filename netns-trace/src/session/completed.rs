@@ -7,6 +7,9 @@ use std::{
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -16,33 +19,90 @@ const AT_ONCE: usize = 4;
 /// The lowest priority.
 const NICE: libc::c_int = 19;
 
-/// What is run, and on which files.
+/// How often those that run are looked after.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
+
+/// Has a command run on files, by a thread that is started while it may still run programs.
 #[derive(Debug, Default)]
-pub(super) struct Completed {
-    command: Option<OsString>,
+pub(super) struct Completed(Option<(Sender<PathBuf>, JoinHandle<()>)>);
+
+impl Completed {
+    /// Starts the thread, which has the rights of the one that calls, if there is a command.
+    ///
+    /// # Errors
+    ///
+    /// The system has no thread left.
+    pub(super) fn start(command: Option<OsString>) -> io::Result<Self> {
+        let Some(command) = command else {
+            return Ok(Self::default());
+        };
+        let (sender, files) = channel();
+        let runner = Runner::new(command);
+        let thread = thread::Builder::new()
+            .name("completed".to_owned())
+            .spawn(move || runner.run(&files))?;
+        Ok(Self(Some((sender, thread))))
+    }
+
+    /// Has the command run on a file, now or when others have ended.
+    pub(super) fn add(&self, file: PathBuf) {
+        if let Some((sender, _)) = &self.0
+            && let Err(why) = sender.send(file)
+        {
+            log::error!("the command of -z is not run on {:?}", why.0);
+        }
+    }
+
+    /// Has what still waits started. Those that run go on by themselves.
+    pub(super) fn finish(self) {
+        let Some((sender, thread)) = self.0 else {
+            return;
+        };
+        drop(sender);
+        if thread.join().is_err() {
+            log::error!("the thread that runs the command of -z has panicked");
+        }
+    }
+}
+
+/// What is run, and on which files.
+#[derive(Debug)]
+struct Runner {
+    command: OsString,
     waiting: VecDeque<PathBuf>,
     running: Vec<Child>,
     has_failed: bool,
 }
 
-impl Completed {
-    pub(super) fn new(command: Option<OsString>) -> Self {
+impl Runner {
+    fn new(command: OsString) -> Self {
         Self {
             command,
-            ..Self::default()
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            has_failed: false,
         }
     }
 
-    /// Runs the command on a file, now or when others have ended.
-    pub(super) fn add(&mut self, file: PathBuf) {
-        if self.command.is_some() {
-            self.waiting.push_back(file);
+    fn run(mut self, files: &Receiver<PathBuf>) {
+        loop {
+            let next = if self.running.is_empty() {
+                files.recv().map_err(RecvTimeoutError::from)
+            } else {
+                files.recv_timeout(LOOK_AFTER)
+            };
+            match next {
+                Ok(file) => self.waiting.push_back(file),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
             self.look_after();
         }
+        self.finish();
     }
 
     /// Takes note of those that have ended, and starts others in their place.
-    pub(super) fn look_after(&mut self) {
+    fn look_after(&mut self) {
         self.running.retain_mut(|child| match child.try_wait() {
             Ok(None) => true,
             Ok(Some(_)) => false,
@@ -58,8 +118,8 @@ impl Completed {
         }
     }
 
-    /// Starts what still waits. Those that run go on by themselves.
-    pub(super) fn finish(&mut self) {
+    /// Starts what still waits.
+    fn finish(&mut self) {
         while !self.waiting.is_empty() {
             self.look_after();
             if let Some(child) = self.running.first_mut()
@@ -72,9 +132,7 @@ impl Completed {
     }
 
     fn start(&mut self, file: PathBuf) {
-        let Some(program) = &self.command else {
-            return;
-        };
+        let program = &self.command;
         let mut command = Command::new(program);
         command.arg(file).stdin(Stdio::null());
         // SAFETY: both calls are async-signal-safe, and touch no memory of ours.
@@ -106,19 +164,36 @@ mod tests {
     #[test]
     fn each_file_gets_its_command_and_nobody_waits() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut completed = Completed::new(Some("rm".into()));
+        let mut runner = Runner::new("rm".into());
         let files: Vec<PathBuf> = (0..20)
             .map(|number: u32| folder.path().join(number.to_string()))
             .collect();
         for file in &files {
             std::fs::write(file, "x").expect("written");
-            completed.add(file.clone());
-            assert!(completed.running.len() <= AT_ONCE);
+            runner.waiting.push_back(file.clone());
+            runner.look_after();
+            assert!(runner.running.len() <= AT_ONCE);
         }
-        completed.finish();
-        for child in &mut completed.running {
+        runner.finish();
+        for child in &mut runner.running {
             assert!(child.wait().expect("ends").success());
         }
         assert!(files.iter().all(|file| !file.exists()));
+    }
+
+    #[test]
+    fn what_waits_at_the_end_is_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let completed = Completed::start(Some("touch".into())).expect("started");
+        let files: Vec<PathBuf> = (0..10)
+            .map(|number: u32| folder.path().join(number.to_string()))
+            .collect();
+        files.iter().for_each(|file| completed.add(file.clone()));
+        completed.finish();
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while !files.iter().all(|file| file.exists()) {
+            assert!(std::time::Instant::now() < end);
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }

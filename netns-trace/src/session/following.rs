@@ -405,11 +405,12 @@ impl Following {
     }
 
     fn keep(&self, plan: Plan, attached: Attached, note: Option<String>) {
-        let arrival = Arrival {
-            plan,
-            attached,
-            note,
+        // The reader of the ring may attach nothing any more.
+        let taps = match attached.bring_up_rest(&plan, &self.config) {
+            Ok(taps) => taps,
+            Err(why) => return log::warn!("not captured: {why:#}"),
         };
+        let arrival = Arrival { plan, taps, note };
         // Nobody takes it once the capture has ended: then its taps go again.
         drop(self.sender.send(arrival));
     }

@@ -18,7 +18,7 @@ use super::{
     CaptureConfig, IDLE_GAP,
     hold::{Hold, Verdict},
     meter::Meter,
-    plan::{FilterCode, Plan},
+    plan::{FilterCode, Plan, PlannedTap},
     taken::{Taken, Written},
     taps::Taps,
 };
@@ -146,6 +146,28 @@ impl Attached {
     pub(super) fn fits(&self, shape: &Shape) -> bool {
         self.shape == *shape
     }
+
+    /// Brings up the plan's other taps behind, on a thread that has the rights of this one. No
+    /// namespace is held open afterwards but by that thread.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread.
+    pub(super) fn bring_up_rest(mut self, plan: &Plan, config: &CaptureConfig) -> Result<Rising> {
+        let is_missing = |tap: &&PlannedTap| !self.taps.has(tap.number);
+        let rest = plan.taps.iter().filter(is_missing).cloned().collect();
+        self.taps.bring_up_behind(self.probe, rest, config.attach)?;
+        Ok(Rising {
+            maps: self.maps,
+            taps: self.taps,
+        })
+    }
+}
+
+/// Taps of which the last may still come up.
+pub(super) struct Rising {
+    maps: ProbeMaps,
+    taps: Taps,
 }
 
 /// What became of a generation's taps.
@@ -173,26 +195,17 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Reads what was attached from now on, and brings up the rest behind. No namespace is held open
-    /// afterwards but by the thread that does that.
+    /// Reads what the taps record from now on.
     ///
     /// # Errors
     ///
-    /// The ring cannot be waited for, or there is no thread.
-    pub(super) fn new(
-        mut attached: Attached,
-        plan: &Plan,
-        mut written: Written,
-        config: &CaptureConfig,
-    ) -> Result<Self> {
-        written.makers = attached.maps.makers.take();
-        let mut taps = attached.taps;
-        let rest = plan.taps.iter().filter(|tap| !taps.has(tap.number));
-        let rest = rest.cloned().collect();
-        taps.bring_up_behind(attached.probe, rest, config.attach)?;
+    /// The ring cannot be waited for.
+    pub(super) fn new(rising: Rising, plan: &Plan, mut written: Written) -> Result<Self> {
+        let Rising { mut maps, taps } = rising;
+        written.makers = maps.makers.take();
         Ok(Self {
-            ready: readable(attached.maps.ring.as_fd()).context("cannot wait for the ring")?,
-            maps: attached.maps,
+            ready: readable(maps.ring.as_fd()).context("cannot wait for the ring")?,
+            maps,
             taps,
             hold: plan.holds.then(Hold::default),
             tellers: plan.tellers(),

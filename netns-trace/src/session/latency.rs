@@ -111,6 +111,7 @@ impl Measurement {
     pub(super) fn start_and_give_up(config: &LatencyConfig) -> Result<Self> {
         let run = Self::start(config)?;
         rights::give_up_after_attaching(config.attach, config.writes_files, None)?;
+        rights::confine(rights::doings(config.attach, config.writes_files));
         Ok(run)
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use super::rights;
 use crate::{
     capture::{
         Checksum, Packet, Tap, TextOptions, TextPrinter,
@@ -15,7 +16,7 @@ use crate::{
     },
     dissect::{Dissector, link_type_name},
     filter::{Filter, Program, View},
-    privilege::{Kept, give_up},
+    privilege::{Doings, Kept, give_up},
 };
 
 /// Most bytes of a packet where a file has no bound, as libpcap says then.
@@ -72,6 +73,7 @@ pub fn read(config: &ReadConfig) -> Result<()> {
     };
     // What others have written is read without any right.
     give_up(&Kept::default(), None)?;
+    rights::confine(Doings::default());
     let input = Input::open(file).with_context(|| format!("cannot read {name}"))?;
     let mut reading = Reading {
         config,

@@ -1,7 +1,7 @@
 //! What a run may still do once everything is attached.
 
 use crate::{
-    privilege::{Capability, GiveUpError, Kept, User, give_up},
+    privilege::{self, Capability, Doings, GiveUpError, Kept, User, give_up},
     probe::{AttachMethod, needed_later},
 };
 
@@ -30,4 +30,22 @@ pub(super) fn give_up_after_attaching(
         None => log::info!("goes on with {kept}"),
     }
     Ok(())
+}
+
+/// What is done from now on, as system calls know it.
+pub(super) fn doings(attach: AttachMethod, opens_files: bool) -> Doings {
+    // Filters are taken off where they are, and what tells of them in /run is kept true.
+    let enters_namespaces = attach.resolve() == AttachMethod::Clsact;
+    Doings {
+        opens_files: opens_files || enters_namespaces,
+        enters_namespaces,
+    }
+}
+
+/// Makes the calling thread do no more than that. A kernel that cannot see to it is warned of.
+pub(super) fn confine(doings: Doings) {
+    match privilege::confine(doings) {
+        Ok(()) => log::info!("goes on with the system calls that are still needed"),
+        Err(why) => log::warn!("{why}"),
+    }
 }

@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     CaptureConfig, OutputTo, SummaryFormat,
+    completed::Completed,
     follow::{Arrival, Follower},
     generation::{Attached, Generation, readable},
     plan::link_types,
@@ -137,7 +138,8 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
             eprintln!("netns-trace: {why}");
         }
         written.announce();
-        generations.push(Generation::new(attached, plan, written, config)?);
+        let rising = attached.bring_up_rest(plan, config)?;
+        generations.push(Generation::new(rising, plan, written)?);
     }
     taken.ask_names();
     let follower = config.follow.then(|| Follower::start(config, &targets));
@@ -160,6 +162,9 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
     };
     let opens_files = config.rotation.is_some() && user.is_none();
     rights::give_up_after_attaching(config.attach, opens_files, user)?;
+    taken.completed = Completed::start(config.rotation.command.clone())
+        .context("cannot start the thread that runs the command of -z")?;
+    rights::confine(rights::doings(config.attach, config.rotation.is_some()));
     let mut capture = Capture {
         config,
         signals,
@@ -301,7 +306,7 @@ impl Capture<'_> {
         }
         let written = self.taken.admit(&plan)?;
         written.announce();
-        let generation = Generation::new(arrival.attached, &plan, written, self.config)?;
+        let generation = Generation::new(arrival.taps, &plan, written)?;
         self.generations.push(generation);
         Ok(())
     }
@@ -371,7 +376,7 @@ impl Capture<'_> {
             let last = last.to_owned();
             self.taken.completed.add(last);
         }
-        self.taken.completed.finish();
+        std::mem::take(&mut self.taken.completed).finish();
         let account = self.taken.account;
         if let Err(why) = account.check() {
             eprintln!("netns-trace: {why}: please report this");

@@ -138,7 +138,7 @@ impl<'a> Taken<'a> {
             account: Account::new(),
             output,
             failure: None,
-            completed: Completed::new(config.rotation.command.clone()),
+            completed: Completed::default(),
             has_all_files: false,
             start_ns,
             signals,
@@ -245,7 +245,6 @@ impl<'a> Taken<'a> {
         }
         let now_ns = self.now_ns()?;
         self.has_all_files |= self.output.is_over(now_ns);
-        self.completed.look_after();
         Ok(())
     }
 
