@@ -2,11 +2,13 @@
 
 use std::{
     env,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::root;
 
 /// Makes sure that programs are there, each with the Debian package that has it.
 pub(crate) fn need(programs: &[(&str, &str)]) -> Result<()> {
@@ -42,6 +44,47 @@ pub(crate) fn need(programs: &[(&str, &str)]) -> Result<()> {
         missing.join(", ")
     );
     Ok(())
+}
+
+/// The path of a tool of this very version from crates.io, built into `target/tools` where it is not
+/// there yet, so that the user's own stays as it is.
+pub(crate) fn cargo_tool(name: &str, version: &str, flags: &[&str]) -> Result<PathBuf> {
+    let tools = root().join("target/tools");
+    let ours = tools.join("bin").join(name);
+    for path in [Path::new(name), &ours] {
+        if has_version(path, version) {
+            return Ok(path.to_owned());
+        }
+    }
+    println!(
+        "installing {name} {version} from crates.io into {}",
+        tools.display()
+    );
+    let status = Command::new(env!("CARGO"))
+        .args(["install", "--quiet", "--locked", "--force", name])
+        .args(["--version", version])
+        .arg("--root")
+        .arg(&tools)
+        .args(flags)
+        // A tool that runs for seconds need not be compiled for minutes.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(
+        status.success(),
+        "cannot install {name} {version} ({status})"
+    );
+    Ok(ours)
+}
+
+fn has_version(program: &Path, version: &str) -> bool {
+    let output = Command::new(program).arg("--version").output();
+    output.is_ok_and(|output| {
+        let text = String::from_utf8_lossy(&output.stdout);
+        output.status.success() && text.split_whitespace().any(|word| word == version)
+    })
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {

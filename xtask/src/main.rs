@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_ebpf;
+mod deny;
 mod install;
 mod test;
 mod vm;
@@ -29,6 +30,8 @@ enum Chore {
     BuildEbpf(build_ebpf::Options),
     /// Measure what netns-trace costs, side by side with doing without
     Bench(bench::Options),
+    /// Check licences, versions, sources and known vulnerabilities of what we depend on
+    Deny,
     /// Run all tests, in virtual machines with other kernels too
     Test(test::Options),
     /// Run the core tests, or a command, on Debian's other kernels in QEMU
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().chore {
         Chore::BuildEbpf(options) => build_ebpf::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Deny => deny::run(),
         Chore::Test(options) => test::run(&options),
         Chore::Vm(options) => vm::run(&options).map(drop),
     };
