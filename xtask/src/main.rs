@@ -4,6 +4,7 @@ mod bench;
 mod build_ebpf;
 mod deny;
 mod install;
+mod package;
 mod test;
 mod vm;
 
@@ -32,6 +33,8 @@ enum Chore {
     Bench(bench::Options),
     /// Check licences, versions, sources and known vulnerabilities of what we depend on
     Deny,
+    /// Make the Debian package, with man pages and shell completions, and check it
+    Package(package::Options),
     /// Run all tests, in virtual machines with other kernels too
     Test(test::Options),
     /// Run the core tests, or a command, on Debian's other kernels in QEMU
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Chore::BuildEbpf(options) => build_ebpf::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Deny => deny::run(),
+        Chore::Package(options) => package::run(&options),
         Chore::Test(options) => test::run(&options),
         Chore::Vm(options) => vm::run(&options).map(drop),
     };

@@ -23,7 +23,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Sees and times every packet of a container from the host.
 #[derive(Debug, Parser)]
@@ -60,6 +60,12 @@ enum Command {
     Clean(clean::CleanArgs),
     /// Build, list and remove networks of namespaces to try things on
     Lab(lab::LabArgs),
+}
+
+/// The command line as clap has it, for what is made of it: man pages and shell completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line of this process. Exit status: 0 done, 1 failed, 2 usage.

@@ -1,0 +1,198 @@
+//! The Debian package, and what is in it beside the command.
+
+mod check;
+mod man;
+mod notices;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap_complete::Shell;
+
+use crate::{install, root};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const CARGO_DEB: &str = "3.8.0";
+
+/// What `cargo xtask package` takes.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Then install it in a Debian of its own, run it there, and remove it again
+    #[arg(long)]
+    check: bool,
+    /// How the command is built; what is made with dev is for --check alone
+    #[arg(long, default_value = "release")]
+    profile: Profile,
+    /// Man pages and completions alone
+    #[arg(long, conflicts_with = "check")]
+    texts: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Profile {
+    Release,
+    Dev,
+}
+
+/// Makes the package.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let folder = root().join("target/package");
+    texts(&folder)?;
+    println!("man pages and completions are in {}", folder.display());
+    if options.texts {
+        return Ok(());
+    }
+    command(&folder, options.profile)?;
+    let package = debian(&folder, options.profile)?;
+    println!("the package is {}", package.display());
+    if options.check {
+        check::run(&package)?;
+    }
+    Ok(())
+}
+
+/// Man pages, completions, changelog and the licences of others.
+fn texts(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        fs::remove_dir_all(folder)?;
+    }
+    let (man, completions) = (folder.join("man"), folder.join("completions"));
+    fs::create_dir_all(&man)?;
+    fs::create_dir_all(&completions)?;
+    man::write(&man, &commit("%cs")?)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut command = netns_trace::cli::command();
+        clap_complete::generate_to(shell, &mut command, "netns-trace", &completions)?;
+    }
+    fs::write(folder.join("changelog"), changelog(&commit("%cD")?))?;
+    fs::write(folder.join("third-party"), notices::of("netns-trace")?)?;
+    Ok(())
+}
+
+/// Debian's own changelog: what is new in a version of the packaging, of which there is one.
+fn changelog(date: &str) -> String {
+    format!(
+        "netns-trace ({VERSION}-1) unstable; urgency=medium\n\n  \
+         * What is new is told in /usr/share/doc/netns-trace/changelog.gz.\n\n \
+         -- {MAINTAINER}  {date}\n"
+    )
+}
+
+const MAINTAINER: &str = "The netns-trace authors <netns-trace@users.noreply.github.com>";
+
+/// The command, without the symbols that only a debugger reads.
+fn command(folder: &Path, profile: Profile) -> Result<()> {
+    let (flags, built): (&[&str], _) = match profile {
+        Profile::Release => (&["--release"], "release"),
+        Profile::Dev => (&[], "debug"),
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .args(["build", "--locked", "--package", "netns-trace"])
+        .args(flags);
+    run_it(&mut cargo)?;
+    let mut strip = Command::new("strip");
+    strip
+        .args(["--strip-unneeded", "-R", ".comment", "-o"])
+        .arg(folder.join("netns-trace"))
+        .arg(root().join("target").join(built).join("netns-trace"));
+    run_it(&mut strip)
+}
+
+/// Packs all of it: `[package.metadata.deb]` says how.
+fn debian(folder: &Path, profile: Profile) -> Result<PathBuf> {
+    install::need(&[("dpkg-shlibdeps", "dpkg-dev")])?;
+    // Without features, xz compresses, which dpkg-dev brings.
+    let cargo_deb = install::cargo_tool("cargo-deb", CARGO_DEB, &["--no-default-features"])?;
+    let output = match profile {
+        Profile::Release => root().join("target/debian"),
+        Profile::Dev => folder.join("dev"),
+    };
+    fs::create_dir_all(&output)?;
+    let package = output.join(format!("netns-trace_{VERSION}-1_{}.deb", architecture()?));
+    let mut command = Command::new(cargo_deb);
+    command
+        .args([
+            "--locked",
+            "--no-build",
+            "--no-strip",
+            "--package",
+            "netns-trace",
+        ])
+        .arg("--output")
+        .arg(&package)
+        // The same sources make the same package.
+        .env("SOURCE_DATE_EPOCH", commit("%ct")?)
+        .current_dir(root());
+    if profile == Profile::Dev {
+        command.arg("--fast");
+    }
+    run_it(&mut command)?;
+    Ok(package)
+}
+
+/// When the sources were committed, as git formats it.
+fn commit(format: &str) -> Result<String> {
+    output(Command::new("git").args(["log", "-1", &format!("--format={format}")]))
+}
+
+/// As Debian names it.
+fn architecture() -> Result<String> {
+    output(Command::new("dpkg").arg("--print-architecture"))
+}
+
+/// Runs a command whose output is for people.
+fn run_it(command: &mut Command) -> Result<()> {
+    let status = command.status();
+    let status = status.with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed ({status})");
+    Ok(())
+}
+
+/// What a command prints, without the last end of line.
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.current_dir(root()).output();
+    let output = output.with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?} failed ({}): {}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_maintainer_is_told_once() -> Result<()> {
+        let manifest = fs::read_to_string(root().join("netns-trace/Cargo.toml"))?;
+        assert!(manifest.contains(&format!("maintainer = {MAINTAINER:?}")));
+        Ok(())
+    }
+
+    #[test]
+    fn completions_know_every_command() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut command = netns_trace::cli::command();
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, "netns-trace", &mut text);
+            let text = String::from_utf8_lossy(&text);
+            for below in command.get_subcommands() {
+                assert!(
+                    text.contains(below.get_name()),
+                    "{shell}: {}",
+                    below.get_name()
+                );
+            }
+            assert!(text.contains("snapshot-length"), "{shell}");
+        }
+    }
+}
