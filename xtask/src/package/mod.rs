@@ -117,6 +117,8 @@ fn debian(folder: &Path, profile: Profile) -> Result<PathBuf> {
     let mut command = Command::new(cargo_deb);
     command
         .args([
+            // It would warn that it does not build what is made here.
+            "--quiet",
             "--locked",
             "--no-build",
             "--no-strip",
