@@ -58,8 +58,10 @@ fn used(system: &System) -> Result<()> {
             "man {name}: {shown}"
         );
     }
-    let completed = system.shell(COMPLETION)?;
-    ensure!(completed == "capture", "bash completes: {completed}");
+    for (shell, line) in COMPLETIONS {
+        let completed = system.shell(line)?;
+        ensure!(completed == "capture", "{shell} completes: {completed}");
+    }
     let code = system.shell("netns-trace capture host --print-filter tcp port 443")?;
     ensure!(!code.is_empty(), "a filter has no code");
     let demo = system.shell(
@@ -70,14 +72,28 @@ fn used(system: &System) -> Result<()> {
     Ok(())
 }
 
-/// As bash asks for the rest of `netns-trace cap`.
-const COMPLETION: &str = "
-    . /usr/share/bash-completion/bash_completion
-    _completion_loader netns-trace
-    COMP_WORDS=(netns-trace cap) COMP_CWORD=1
-    function=$(complete -p netns-trace | sed 's/.*-F \\([^ ]*\\).*/\\1/')
-    $function netns-trace cap netns-trace
-    echo \"${COMPREPLY[@]}\"";
+/// The rest of `netns-trace cap`, as each shell looks for it. zsh, which has no way to be asked without a
+/// terminal, only says whether it knows the command and can read what it has for it.
+const COMPLETIONS: [(&str, &str); 3] = [
+    (
+        "bash",
+        r#"
+        . /usr/share/bash-completion/bash_completion
+        _completion_loader netns-trace
+        COMP_WORDS=(netns-trace cap) COMP_CWORD=1
+        function=$(complete -p netns-trace | sed 's/.*-F \([^ ]*\).*/\1/')
+        $function netns-trace cap netns-trace
+        echo "${COMPREPLY[@]}""#,
+    ),
+    (
+        "fish",
+        "fish -c 'complete -C \"netns-trace cap\"' 2>&1 | cut -f1",
+    ),
+    (
+        "zsh",
+        "zsh -c 'autoload -U compinit; compinit -u -D; autoload +X ${_comps[netns-trace]:?} && echo capture' 2>&1",
+    ),
+];
 
 /// A Debian in a folder, of this machine's release.
 struct System {
@@ -91,7 +107,7 @@ impl System {
         run_it(
             Command::new("mmdebstrap")
                 .args(["--quiet", "--variant=apt", "--mode=root"])
-                .arg("--include=bash-completion,libpcap0.8,man-db")
+                .arg("--include=bash-completion,fish,libpcap0.8,man-db,zsh")
                 .arg(release()?)
                 .arg(&root),
         )?;
@@ -120,6 +136,7 @@ impl System {
                     ("DEBIAN_FRONTEND", "noninteractive"),
                     ("LC_ALL", "C.UTF-8"),
                     ("MANPAGER", "cat"),
+                    ("HOME", "/tmp"),
                 ]),
         )
     }

@@ -11,12 +11,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use clap_complete::Shell;
+use clap_complete::{Generator as _, Shell};
 
 use crate::{install, root};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CARGO_DEB: &str = "3.8.0";
+const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
 /// What `cargo xtask package` takes.
 #[derive(clap::Args)]
@@ -64,13 +65,26 @@ fn texts(folder: &Path) -> Result<()> {
     fs::create_dir_all(&man)?;
     fs::create_dir_all(&completions)?;
     man::write(&man, &commit("%cs")?)?;
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        let mut command = netns_trace::cli::command();
-        clap_complete::generate_to(shell, &mut command, "netns-trace", &completions)?;
+    for shell in SHELLS {
+        let file = completions.join(shell.file_name("netns-trace"));
+        fs::write(file, completion(shell)?)?;
     }
     fs::write(folder.join("changelog"), changelog(&commit("%cD")?))?;
     fs::write(folder.join("third-party"), notices::of("netns-trace")?)?;
     Ok(())
+}
+
+/// What a shell asks for the rest of a line.
+fn completion(shell: Shell) -> Result<String> {
+    let mut text = Vec::new();
+    let mut command = netns_trace::cli::command();
+    clap_complete::generate(shell, &mut command, "netns-trace", &mut text);
+    let text = String::from_utf8(text)?;
+    Ok(match shell {
+        // Else a comment begins there.
+        Shell::Fish => text.replace(" -s # ", " -s '#' "),
+        _ => text,
+    })
 }
 
 /// Debian's own changelog: what is new in a version of the packaging, of which there is one.
@@ -181,20 +195,30 @@ mod tests {
     }
 
     #[test]
-    fn completions_know_every_command() {
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let mut command = netns_trace::cli::command();
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut command, "netns-trace", &mut text);
-            let text = String::from_utf8_lossy(&text);
-            for below in command.get_subcommands() {
-                assert!(
-                    text.contains(below.get_name()),
-                    "{shell}: {}",
-                    below.get_name()
-                );
+    fn completions_know_every_command() -> Result<()> {
+        for shell in SHELLS {
+            let text = completion(shell)?;
+            for below in netns_trace::cli::command().get_subcommands() {
+                let name = below.get_name();
+                assert!(text.contains(name), "{shell}: {name}");
             }
             assert!(text.contains("snapshot-length"), "{shell}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn fish_takes_no_option_for_a_comment() -> Result<()> {
+        let text = completion(Shell::Fish)?;
+        let number: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("-l number"))
+            .collect();
+        assert!(!number.is_empty());
+        assert!(
+            number.iter().all(|line| line.contains(" -s '#' ")),
+            "{number:?}"
+        );
+        Ok(())
     }
 }
