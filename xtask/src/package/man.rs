@@ -140,7 +140,9 @@ fn sections(help: &str) -> String {
         roff.push_str(&format!(".SH NOTES\n{}\n", notes.join("\n.PP\n")));
     }
     if let Some(status) = status {
-        roff.push_str(&format!(".SH EXIT STATUS\n{}\n", plain(status)));
+        let (first, rest) = status.split_at(status.chars().next().map_or(0, char::len_utf8));
+        let status = plain(&format!("{}{rest}", first.to_uppercase()));
+        roff.push_str(&format!(".SH EXIT STATUS\n{status}\n"));
     }
     roff
 }
@@ -309,8 +311,8 @@ mod tests {
     #[test]
     fn what_help_ends_with_has_its_sections() {
         assert_eq!(
-            sections(".a -b\n\nc\\d\n\nExit status: 0 or 1."),
-            ".SH NOTES\n\\&.a \\-b\n.PP\nc\\ed\n.SH EXIT STATUS\n0 or 1.\n"
+            sections(".a -b\n\nc\\d\n\nExit status: that of x."),
+            ".SH NOTES\n\\&.a \\-b\n.PP\nc\\ed\n.SH EXIT STATUS\nThat of x.\n"
         );
     }
 }
