@@ -27,6 +27,7 @@ use serde_json::Value;
 use self::folder::Folder;
 use crate::{
     lab::{self, Lab, LabSpec, Node, Topology, traffic},
+    privilege::User,
     probe::{check_kernel, check_privileges},
     session::{Signals, Wish},
 };
@@ -56,8 +57,15 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
             log::warn!("the lab {name} of an earlier run stays: {why}");
         }
     }
-    folder::sweep();
-    let folder = Folder::new(dir)?;
+    let prepare = || {
+        folder::sweep();
+        Folder::new(dir)
+    };
+    // The capture is started through sudo as well, and writes with its user's rights.
+    let folder = match User::behind_sudo()? {
+        Some(user) => user.run(prepare)??,
+        None => prepare()?,
+    };
     let path = folder.path().to_owned();
     let result = run_in(&path, &signals);
     if folder.hand_over() && result.is_err() && dir.is_none() {

@@ -5,7 +5,10 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -51,6 +54,41 @@ pub(crate) fn reason(path: &Path, why: &io::Error) -> String {
     }
 }
 
+/// Opens a file for writing, but no link in a folder where everybody may put one: what it leads to was not asked for,
+/// and `fs.protected_symlinks` may be off.
+pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    if is_planted(path) {
+        return Err(planted());
+    }
+    if !is_everybodys(path) {
+        return options.open(path);
+    }
+    // One may have been put there since.
+    let opened = options.custom_flags(libc::O_NOFOLLOW).open(path);
+    opened.map_err(|why| match why.raw_os_error() {
+        Some(libc::ELOOP) => planted(),
+        _ => why,
+    })
+}
+
+fn planted() -> io::Error {
+    let why = "it is a link in a directory where everybody may put one; name the file itself";
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+fn is_planted(path: &Path) -> bool {
+    is_everybodys(path) && path.is_symlink()
+}
+
+/// Whether everybody may make files beside this one.
+fn is_everybodys(path: &Path) -> bool {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o002 != 0)
+}
+
 /// A file that will be written as a whole.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -78,6 +116,9 @@ impl Place {
     }
 
     fn find(path: &Path) -> io::Result<Option<(PathBuf, OsString)>> {
+        if is_planted(path) {
+            return Err(planted());
+        }
         // A link stays one: what it leads to is replaced.
         let path = match fs::canonicalize(path) {
             Ok(real) => real,

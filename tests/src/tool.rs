@@ -48,6 +48,8 @@ pub fn binary() -> PathBuf {
 pub fn netns_trace<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(binary());
     command.args(args).stdin(Stdio::null());
+    // Whoever has started the tests through sudo has not started this.
+    command.env_remove("SUDO_UID");
     command
 }
 

@@ -3,9 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-    process::Stdio,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use netns_trace_tests::{
     raw::frame,
     refusal::refused,
     summary::{self, assert_balanced, number},
-    tool::{Done, PATIENCE, Running, netns_trace},
+    tool::{Done, PATIENCE, Running, done, netns_trace},
 };
 
 /// The sets of capabilities, and the rest, of one thread.
@@ -283,5 +283,176 @@ fn a_user_who_cannot_be_is_told_before_anything_is_made() {
     assert!(
         said.contains("cannot write to") && said.contains("Permission denied"),
         "{said}"
+    );
+}
+
+const NOBODY: u32 = 65534;
+
+/// As sudo starts it for `nobody`.
+fn through_sudo(args: &[&str]) -> Command {
+    let mut command = netns_trace(args);
+    command
+        .env("SUDO_UID", NOBODY.to_string())
+        .env("SUDO_USER", "nobody");
+    command
+}
+
+fn owner(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").uid()
+}
+
+/// A folder of nobody's, and one that root alone may write to.
+fn folders(bed: &Bed) -> (PathBuf, PathBuf) {
+    let [theirs, ours] = ["theirs", "ours"].map(|name| bed.file(name));
+    for folder in [&theirs, &ours] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    std::os::unix::fs::chown(&theirs, Some(NOBODY), None).expect("theirs");
+    // Where the test's files are, others may look.
+    let above = theirs.parent().expect("a folder");
+    fs::set_permissions(above, fs::Permissions::from_mode(0o755)).expect("open");
+    (theirs, ours)
+}
+
+#[test]
+fn through_sudo_files_are_the_users() {
+    let bed = Bed::quiet();
+    let (theirs, ours) = folders(&bed);
+    let target = bed.target("a");
+    let path = |folder: &Path, name: &str| folder.join(name).to_string_lossy().into_owned();
+    for method in ["tcx", "clsact"] {
+        let file = path(&theirs, &format!("{method}.pcapng"));
+        let args = [
+            "capture",
+            &target,
+            "--attach",
+            method,
+            "-w",
+            &file,
+            "--summary",
+            "json",
+        ];
+        let mut running = Running::start(through_sudo(&args));
+        running.wait_for("listening on");
+        flood(&bed, 100);
+        assert_whole(&running.stop(), Path::new(&file), 100);
+        assert_eq!(owner(Path::new(&file)), NOBODY);
+    }
+    let pattern = path(&theirs, "rotated.pcapng");
+    let args = ["capture", &target, "-C", "1KiB", "-w", &pattern];
+    let mut running = Running::start(through_sudo(&args));
+    running.wait_for("listening on");
+    flood(&bed, 100);
+    let done = running.stop();
+    assert!(done.status.success(), "{done:?}");
+    let rotated: Vec<PathBuf> = fs::read_dir(&theirs)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains("rotated"))
+        .collect();
+    assert!(rotated.len() > 5, "{rotated:?}");
+    assert!(rotated.iter().all(|path| owner(path) == NOBODY));
+
+    let (page, hgrm) = (path(&theirs, "page.html"), path(&theirs, "hgrm"));
+    let args = [
+        "latency",
+        &target,
+        "--duration",
+        "100ms",
+        "--html",
+        &page,
+        "--hgrm",
+        &hgrm,
+    ];
+    let done = netns_trace_tests::tool::done(through_sudo(&args));
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(owner(Path::new(&page)), NOBODY);
+    assert_eq!(owner(Path::new(&hgrm)), NOBODY);
+
+    // Where the user may not, root does not do it for them, unless asked to.
+    let file = path(&ours, "x.pcapng");
+    let said = refused(&mut through_sudo(&["capture", &target, "-w", &file]), 1);
+    let why =
+        "as user nobody, who has started it through sudo (-Z root writes as root): cannot write to";
+    assert!(said.contains(why), "{said}");
+    let page = path(&ours, "page.html");
+    let said = refused(&mut through_sudo(&["latency", &target, "--html", &page]), 1);
+    assert!(
+        said.contains("as user nobody, who has started it through sudo"),
+        "{said}"
+    );
+    assert_eq!(fs::read_dir(&ours).expect("a folder").count(), 0);
+    let args = [
+        "capture",
+        &target,
+        "-Z",
+        "root",
+        "--duration",
+        "50ms",
+        "-w",
+        &file,
+    ];
+    let done = netns_trace_tests::tool::done(through_sudo(&args));
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(owner(Path::new(&file)), 0);
+}
+
+#[test]
+fn a_demo_through_sudo_is_the_users() {
+    netns_trace_tests::require_root!();
+    let bed = Bed::empty();
+    let (theirs, _) = folders(&bed);
+    let mut command = through_sudo(&["demo"]);
+    command.env("TMPDIR", &theirs);
+    let done = done(command);
+    assert!(done.status.success(), "{done:?}");
+    let folder = fs::read_dir(&theirs)
+        .expect("a folder")
+        .next()
+        .expect("its folder");
+    let file = folder.expect("an entry").path().join("demo.pcapng");
+    assert_eq!(owner(&file), NOBODY);
+}
+
+/// Whoever may put a link beside our file would else have us write what it leads to.
+#[test]
+fn a_link_in_everybodys_folder_is_not_followed() {
+    let bed = Bed::quiet();
+    let target = bed.target("a");
+    let (folder, treasure) = (bed.file("everybodys"), bed.file("treasure"));
+    fs::create_dir(&folder).expect("a folder");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).expect("everybody's");
+    fs::write(&treasure, "a treasure").expect("written");
+    let link = folder.join("x");
+    std::os::unix::fs::symlink(&treasure, &link).expect("a link");
+    let link = link.to_str().expect("a path");
+    let rotated = folder.join("y");
+    for name in ["y", "y0", "y00"] {
+        std::os::unix::fs::symlink(&treasure, folder.join(name)).expect("a link");
+    }
+    let rotated = rotated.to_str().expect("a path");
+    for args in [
+        &["capture", &target, "-w", link][..],
+        &["capture", &target, "-w", rotated, "-C", "1KiB", "-W", "3"],
+        &["latency", &target, "--html", link],
+    ] {
+        let said = refused(&mut netns_trace(args), 1);
+        assert!(
+            said.contains("it is a link in a directory where everybody may put one"),
+            "{args:?}: {said}"
+        );
+        assert_eq!(fs::read_to_string(&treasure).expect("text"), "a treasure");
+    }
+    // Where it is not everybody's, a link is what root has put there.
+    let own = bed.file("own");
+    std::os::unix::fs::symlink(&treasure, &own).expect("a link");
+    let own = own.to_str().expect("a path");
+    let args = ["capture", &target, "--duration", "50ms", "-w", own];
+    let done = done(netns_trace(args));
+    assert!(done.status.success(), "{done:?}");
+    assert!(
+        fs::read(&treasure)
+            .expect("bytes")
+            .starts_with(&[0x0a, 0x0d, 0x0d, 0x0a])
     );
 }

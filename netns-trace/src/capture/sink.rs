@@ -13,6 +13,8 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::place;
+
 /// How long a reader that has stopped reading is waited for once the capture is to end.
 const GRACE: Duration = Duration::from_secs(2);
 /// What a pipe takes without blocking when it polls writable: `PIPE_BUF`.
@@ -118,11 +120,8 @@ impl Sink {
         if path.as_os_str() == "-" {
             return Self::stdout();
         }
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
+        let mut new = OpenOptions::new();
+        let file = place::open(path, new.write(true).create(true).truncate(true))?;
         Self::new(file, format!("{path:?}"))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{ArgAction, Args};
 
 use super::{
@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     latency::{bars, hgrm, html, svg, table},
-    place::{Folder, Place, differ},
+    place::{Folder, Place, PlaceError, differ},
+    privilege::User,
     probe::AttachMethod,
     session::{self, IDLE_GAP, LatencyConfig, Told},
     topology::Role,
@@ -95,9 +96,23 @@ impl LatencyArgs {
         let (json, live) = (self.json, self.live);
         let paths = [&self.html, &self.svg, &self.hgrm].map(Option::as_deref);
         differ(&paths)?;
-        let [page, picture] = [paths[0], paths[1]].map(|path| path.map(Place::check));
-        let (page, picture) = (page.transpose()?, picture.transpose()?);
-        let folder = paths[2].map(Folder::check).transpose()?;
+        let user = if self.writes_files() {
+            User::behind_sudo()?
+        } else {
+            None
+        };
+        let check = || {
+            let [page, picture] = [paths[0], paths[1]].map(|path| path.map(Place::check));
+            let folder = paths[2].map(Folder::check).transpose()?;
+            Ok::<_, PlaceError>((page.transpose()?, picture.transpose()?, folder))
+        };
+        let (page, picture, folder) = match &user {
+            Some(user) => user.run(check)?.with_context(|| {
+                let name = user.name();
+                format!("as user {name}, who has started it through sudo")
+            })?,
+            None => check()?,
+        };
         let tell = |told: Told<'_>| {
             match told {
                 Told::Started { taps, missing } => {
@@ -111,7 +126,7 @@ impl LatencyArgs {
             }
             Ok(())
         };
-        let config = self.configure();
+        let config = self.configure(user);
         let report = if live {
             session::live(&config, tell)?
         } else {
@@ -133,9 +148,14 @@ impl LatencyArgs {
         Ok(())
     }
 
-    fn configure(self) -> LatencyConfig {
+    fn writes_files(&self) -> bool {
+        self.html.is_some() || self.svg.is_some() || self.hgrm.is_some()
+    }
+
+    fn configure(self, user: Option<User>) -> LatencyConfig {
         let mut taps = roles(&self.taps);
         taps.insert(Role::Inside);
+        let writes_files = self.writes_files();
         LatencyConfig {
             targets: self.targets.0,
             filter: self.filter.filter(),
@@ -146,7 +166,8 @@ impl LatencyArgs {
             idle_gap: self.idle_gap.unwrap_or(IDLE_GAP),
             max_segments: self.max_segments.unwrap_or_else(session::max_segments),
             attach: self.attach,
-            writes_files: self.html.is_some() || self.svg.is_some() || self.hgrm.is_some(),
+            writes_files,
+            user,
             verbose: self.verbose > 0,
         }
     }

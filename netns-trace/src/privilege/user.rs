@@ -1,6 +1,6 @@
 //! Another user than the one who started us.
 
-use std::{io, panic, thread};
+use std::{env, io, panic, thread};
 
 use nix::unistd::{Gid, Uid, getgrouplist};
 
@@ -59,6 +59,27 @@ impl User {
             gid: found.gid,
             groups,
         })
+    }
+
+    /// The user who has started us through sudo(8), whose files ours are then; none where we are not root, or where
+    /// root has.
+    ///
+    /// # Errors
+    ///
+    /// The machine's users cannot be asked for.
+    pub fn behind_sudo() -> Result<Option<Self>, UserError> {
+        let Some(uid) = env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()) else {
+            return Ok(None);
+        };
+        let uid = Uid::from_raw(uid);
+        if !Uid::effective().is_root() || uid.is_root() {
+            return Ok(None);
+        }
+        let found = nix::unistd::User::from_uid(uid).map_err(|errno| UserError::Failed {
+            name: uid.to_string(),
+            source: errno.into(),
+        })?;
+        found.map(|user| Self::find(&user.name)).transpose()
     }
 
     /// Its name.

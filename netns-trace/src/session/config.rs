@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use crate::{
     capture::{Format, Rotation, TextOptions},
     filter::Filter,
+    privilege::User,
     probe::{AttachMethod, Hook},
     process::ProcessFilter,
     target::TargetSpec,
@@ -124,6 +125,8 @@ pub struct LatencyConfig {
     pub verbose: bool,
     /// Whether files are written at the end.
     pub writes_files: bool,
+    /// Whose rights those are written with, where that is not our own.
+    pub user: Option<User>,
 }
 
 /// Where packets go.

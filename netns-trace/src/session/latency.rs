@@ -110,7 +110,9 @@ impl Measurement {
     /// As [`Measurement::start`], and the rights that stay.
     pub(super) fn start_and_give_up(config: &LatencyConfig) -> Result<Self> {
         let run = Self::start(config)?;
-        rights::give_up_after_attaching(config.attach, config.writes_files, None)?;
+        let user = config.user.as_ref();
+        let opens_files = config.writes_files && user.is_none();
+        rights::give_up_after_attaching(config.attach, opens_files, user)?;
         rights::confine(rights::doings(config.attach, config.writes_files));
         Ok(run)
     }

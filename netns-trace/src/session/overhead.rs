@@ -207,6 +207,7 @@ fn split(
         max_segments: max_segments(),
         attach: config.attach,
         writes_files: false,
+        user: None,
         verbose: config.verbose,
     })?;
     for socket in ways.iter_mut().flatten() {

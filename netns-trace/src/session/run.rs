@@ -63,7 +63,11 @@ pub struct Report {
 pub fn capture(config: &CaptureConfig) -> Result<Report> {
     check_wishes(config)?;
     prepare();
-    let user = config.user.as_deref().map(User::find).transpose()?;
+    let user = match &config.user {
+        Some(name) => Some(User::find(name)?),
+        None if matches!(config.output, OutputTo::File(_)) => User::behind_sudo()?,
+        None => None,
+    };
     check_kernel()?;
     check_privileges()?;
     let signals = Signals::new()?;
@@ -120,7 +124,13 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
         // The file is theirs, and made with their rights alone.
         Some(user) => user
             .run(|| open_output(config))?
-            .with_context(|| format!("as user {} (-Z)", user.name()))?,
+            .with_context(|| match config.user {
+                Some(_) => format!("as user {} (-Z)", user.name()),
+                None => format!(
+                    "as user {}, who has started it through sudo (-Z root writes as root)",
+                    user.name()
+                ),
+            })?,
         None => open_output(config)?,
     };
     let mut taken = Taken::new(config, signals, output)?;
