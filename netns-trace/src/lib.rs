@@ -12,6 +12,8 @@ pub mod demo;
 pub mod dissect;
 pub mod exec;
 pub mod filter;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inspect;
 pub mod inventory;
 pub mod lab;

@@ -497,63 +497,6 @@ fn a_file_cut_anywhere_gives_its_whole_packets() {
 }
 
 #[test]
-fn files_changed_by_chance_do_no_harm() {
-    let Some(folder) = corpus::folder() else {
-        return;
-    };
-    let mut random = netns_trace_tests::programs::Chance::new(11);
-    let mut tried = 0;
-    for file in corpus::files(&folder) {
-        let original = fs::read(&file).expect("a file");
-        for _ in 0..25 {
-            let mut bytes = original.clone();
-            for _ in 0..=random.below(6) {
-                let at = random.below(bytes.len().clamp(1, 4096) as u32) as usize;
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = random.below(256) as u8;
-                }
-            }
-            print_all(&bytes);
-            tried += 1;
-        }
-    }
-    assert!(tried > 9000, "{tried}");
-}
-
-/// Prints what a file holds, in the longest way there is; only printable characters come of it.
-fn print_all(bytes: &[u8]) {
-    use netns_trace::dissect::{Dissector, Frame, Options};
-    let options = Options {
-        verbose: 3,
-        link_header: true,
-        ..Options::default()
-    };
-    let mut dissector = Dissector::new(options);
-    let Ok(mut input) = Input::open(std::io::Cursor::new(bytes.to_vec())) else {
-        return;
-    };
-    let mut link_types = Vec::new();
-    let mut text = String::new();
-    while let Ok(Some(item)) = input.next() {
-        match item {
-            Item::Interface(interface) => link_types.push(interface.link_type),
-            Item::Names(names) => dissector.name(names),
-            Item::Packet(packet) => {
-                text.clear();
-                let frame = Frame {
-                    link_type: link_types[packet.interface],
-                    data: packet.data,
-                    original_len: packet.original_len,
-                };
-                dissector.describe(&mut text, &frame);
-                let is_fine = |c: char| !c.is_control() || c == '\n' || c == '\t';
-                assert!(text.chars().all(is_fine), "{text:?}");
-            }
-        }
-    }
-}
-
-#[test]
 fn names_of_files_are_escaped() {
     let folder = folder();
     let path = Path::new("no\u{1b}[31m such");

@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod deny;
+mod fuzz;
 mod install;
 mod package;
 mod test;
@@ -35,6 +36,8 @@ enum Chore {
     Deny,
     /// Make the Debian package, with man pages and shell completions, and check it
     Package(package::Options),
+    /// Feed the readers of packets, files and tables with what libFuzzer makes
+    Fuzz(fuzz::Options),
     /// Run all tests, in virtual machines with other kernels too
     Test(test::Options),
     /// Run the core tests, or a command, on Debian's other kernels in QEMU
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Bench(options) => bench::run(&options),
         Chore::Deny => deny::run(),
         Chore::Package(options) => package::run(&options),
+        Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Test(options) => test::run(&options),
         Chore::Vm(options) => vm::run(&options).map(drop),
     };

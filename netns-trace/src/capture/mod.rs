@@ -4,6 +4,7 @@
 
 mod account;
 mod clock;
+pub(crate) mod encode;
 pub mod input;
 mod output;
 mod packet;

@@ -22,7 +22,7 @@ pub(super) fn header(info: &InterfaceInfo) -> Result<Vec<u8>, PcapWriteError> {
 }
 
 /// Appends a packet.
-pub(super) fn packet(to: &mut Vec<u8>, packet: &Packet<'_>) {
+pub(crate) fn packet(to: &mut Vec<u8>, packet: &Packet<'_>) {
     let words = [
         (packet.time_ns / 1_000_000_000) as u32,
         (packet.time_ns % 1_000_000_000) as u32,

@@ -164,7 +164,7 @@ impl PcapNg {
 }
 
 /// Appends a packet's block.
-pub(super) fn packet(to: &mut Vec<u8>, packet: &Packet<'_>, comment: Option<&str>) {
+pub(crate) fn packet(to: &mut Vec<u8>, packet: &Packet<'_>, comment: Option<&str>) {
     let start = to.len();
     let captured = packet.data.len();
     let words = [

@@ -24,8 +24,8 @@ pub fn of_process(pid: u32) -> Option<ContainerKey> {
 
 /// Where in the tree of cgroups a container is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) key: ContainerKey,
+pub(crate) struct Place {
+    pub(crate) key: ContainerKey,
     /// The user below whose own part of the tree it is, in which that user may give any name.
     pub(super) user: Option<u32>,
     path: String,
@@ -135,7 +135,10 @@ pub(super) fn place_of(pid: u32) -> Option<Place> {
 
 /// The first container that a line of /proc/PID/cgroup names; cgroups(7). `tasks` tells in which of
 /// containerd's namespaces (all, or the one that is named) a task is.
-fn of_table(table: &[u8], tasks: &dyn Fn(Option<&str>, &str) -> Option<String>) -> Option<Place> {
+pub(crate) fn of_table(
+    table: &[u8],
+    tasks: &dyn Fn(Option<&str>, &str) -> Option<String>,
+) -> Option<Place> {
     let table = table.get(..MOST_TABLE).unwrap_or(table);
     let table = String::from_utf8_lossy(table);
     let mut found: Option<Place> = None;

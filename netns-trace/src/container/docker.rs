@@ -17,7 +17,7 @@ const MOST_FILE: usize = 4 << 20;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Config {
+pub(crate) struct Config {
     name: Option<String>,
     #[serde(default)]
     state: Running,
@@ -41,7 +41,7 @@ struct NetworkSettings {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct HostConfig {
+pub(crate) struct HostConfig {
     network_mode: Option<String>,
 }
 
@@ -59,9 +59,16 @@ pub(super) fn list(root: &Path) -> Vec<Told> {
 }
 
 fn container(dir: &Path, id: String) -> Option<Told> {
-    let config: Config = files::json(&dir.join("config.v2.json"), MOST_FILE)
+    let config = files::json(&dir.join("config.v2.json"), MOST_FILE)
         .inspect_err(|error| log::info!("{dir:?}: {error}"))
         .ok()?;
+    // Without it, a name is known all the same.
+    let host = files::json(&dir.join("hostconfig.json"), MOST_FILE).ok();
+    Some(told(id, config, host))
+}
+
+/// What the two files say.
+pub(crate) fn told(id: String, config: Config, host: Option<HostConfig>) -> Told {
     let mut told = Told::new(Runtime::Docker, id);
     told.name = config.name.as_deref().and_then(told::name);
     told.state = match config.state {
@@ -74,11 +81,10 @@ fn container(dir: &Path, id: String) -> Option<Told> {
         .network_settings
         .sandbox_key
         .filter(|path| path.is_absolute());
-    // Without it, a name is known all the same.
-    if let Ok(host) = files::json::<HostConfig>(&dir.join("hostconfig.json"), MOST_FILE) {
+    if let Some(host) = host {
         told.network = told::network(&host.network_mode.unwrap_or_default());
     }
-    Some(told)
+    told
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@
 
 mod api;
 mod ask;
-mod cgroup;
-mod docker;
+pub(crate) mod cgroup;
+pub(crate) mod docker;
 mod files;
-mod oci;
-mod podman;
-mod rootless;
+pub(crate) mod oci;
+pub(crate) mod podman;
+pub(crate) mod rootless;
 mod sources;
-mod told;
+pub(crate) mod told;
 
 use std::{fmt, path::PathBuf};
 

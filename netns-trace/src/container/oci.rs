@@ -19,7 +19,7 @@ use super::{
 const MOST_FILE: usize = 4 << 20;
 
 #[derive(Default, Deserialize)]
-struct Config {
+pub(crate) struct Config {
     #[serde(default)]
     annotations: HashMap<String, String>,
 }
@@ -48,9 +48,14 @@ fn task(bundle: &Path, namespace: &str, id: &str) -> Told {
         return told; // it has no names here
     }
     // Cut short, or gone meanwhile: the id is known all the same.
-    let config: Config = files::json(&bundle.join("config.json"), MOST_FILE)
+    let config = files::json(&bundle.join("config.json"), MOST_FILE)
         .inspect_err(|error| log::info!("{bundle:?}: {error}"))
         .unwrap_or_default();
+    with_names(told, id, &config)
+}
+
+/// What the annotations add to a task of this id.
+pub(crate) fn with_names(mut told: Told, id: &str, config: &Config) -> Told {
     let of = |key: &str| {
         config
             .annotations
@@ -88,7 +93,11 @@ pub(super) fn crio(run: &Path) -> Vec<Told> {
 
 fn crio_container(config: &Path, id: String) -> Option<Told> {
     // Podman has directories of the same form, without this file or these annotations.
-    let config: Config = files::json(config, MOST_FILE).ok()?;
+    of_crio(id, &files::json(config, MOST_FILE).ok()?)
+}
+
+/// What the annotations say of a container of CRI-O's.
+pub(crate) fn of_crio(id: String, config: &Config) -> Option<Told> {
     let of = |key: &str| {
         config
             .annotations

@@ -16,7 +16,7 @@ use super::{
 const MOST_FILE: usize = 16 << 20;
 
 #[derive(Deserialize)]
-struct Entry {
+pub(crate) struct Entry {
     id: String,
     #[serde(default)]
     names: Vec<String>,
@@ -37,7 +37,7 @@ pub(super) fn list(root: &Path) -> Vec<Told> {
     list
 }
 
-fn container(entry: Entry) -> Option<Told> {
+pub(crate) fn container(entry: Entry) -> Option<Told> {
     let name = entry.names.first()?;
     if !is_id(&entry.id) || name.starts_with("k8s_") {
         return None;

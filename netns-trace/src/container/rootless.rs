@@ -30,7 +30,7 @@ const MOST: usize = 256;
 
 /// What the OCI runtimes keep, as far as it is of use here.
 #[derive(Deserialize)]
-struct Status {
+pub(crate) struct Status {
     #[serde(alias = "init_process_pid")]
     pid: u32,
     #[serde(rename = "process-start-time", alias = "init_process_start")]

@@ -18,14 +18,14 @@ const MOST_NAME: usize = 255;
 
 /// One container, as a runtime tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
-    pub(super) key: ContainerKey,
-    pub(super) name: Option<String>,
+pub(crate) struct Told {
+    pub(crate) key: ContainerKey,
+    pub(crate) name: Option<String>,
     pub(super) pod: Option<Pod>,
     pub(super) state: State,
     pub(super) network: Network,
     pub(super) pid: Option<u32>,
-    pub(super) netns: Option<PathBuf>,
+    pub(crate) netns: Option<PathBuf>,
 }
 
 impl Told {

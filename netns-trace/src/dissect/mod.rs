@@ -51,6 +51,9 @@ pub use link::link_type_name;
 /// stack is used.
 const MAX_DEPTH: u32 = 24;
 
+/// Most addresses whose names are known: a file may tell of them without end.
+const MOST_NAMES: usize = 1 << 18;
+
 /// What is printed of a packet. The letters are tcpdump's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -136,7 +139,11 @@ impl Dissector {
 
     /// Stands these names beside their addresses from now on.
     pub fn name(&mut self, names: impl IntoIterator<Item = (IpAddr, String)>) {
-        self.names.extend(names);
+        for (address, name) in names {
+            if self.names.len() < MOST_NAMES || self.names.contains_key(&address) {
+                self.names.insert(address, name);
+            }
+        }
     }
 
     /// Appends what there is to say of a packet: a line without its end, with more lines where the options ask

@@ -112,7 +112,7 @@ pub(super) fn conntrack_here() -> (Option<Conntrack>, Option<String>) {
     (Some(conntrack), why)
 }
 
-fn read(body: &[u8]) -> Option<Connection> {
+pub(crate) fn read(body: &[u8]) -> Option<Connection> {
     /// IPS_SEEN_REPLY and IPS_ASSURED; nf_conntrack_common.h.
     const SEEN_REPLY: u32 = 2;
     const ASSURED: u32 = 4;

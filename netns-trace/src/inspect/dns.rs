@@ -33,18 +33,18 @@ impl Kind {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// RCODE: 0 is success, 3 says that there is no such name.
     pub(super) code: u8,
     /// Whether the rest did not fit: ask again by TCP.
     pub(super) truncated: bool,
-    pub(super) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// The names that the name is an alias for, one after another.
-    pub(super) aliases: Vec<String>,
+    pub(crate) aliases: Vec<String>,
 }
 
 /// The question as a message. `None` where the name cannot be asked for.
-pub(super) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
+pub(crate) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
     let mut bytes = id.to_be_bytes().to_vec();
     bytes.extend([0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0]); // recursion desired, one question
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -65,7 +65,7 @@ pub(super) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
 }
 
 /// Reads the answer to a question that [`question`] made. The error says what is wrong with it.
-pub(super) fn answer(bytes: &[u8], question: &[u8]) -> Result<Reply, &'static str> {
+pub(crate) fn answer(bytes: &[u8], question: &[u8]) -> Result<Reply, &'static str> {
     let short = "it is cut short";
     let header = bytes.get(..HEADER).ok_or(short)?;
     if header[..2] != question[..2] {

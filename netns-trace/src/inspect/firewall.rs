@@ -114,7 +114,7 @@ pub(super) fn firewall_here() -> (Firewall, Vec<String>) {
 }
 
 /// Tables and chains of a ruleset in JSON; libnftables-json(5).
-fn nftables(ruleset: &Value) -> Vec<Table> {
+pub(crate) fn nftables(ruleset: &Value) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     for item in ruleset["nftables"].as_array().into_iter().flatten() {
@@ -160,7 +160,7 @@ fn nftables(ruleset: &Value) -> Vec<Table> {
 }
 
 /// Tables and chains as `iptables-save -c` prints them; iptables-save(8).
-fn iptables(by: &'static str, family: &str, text: &str) -> Vec<Table> {
+pub(crate) fn iptables(by: &'static str, family: &str, text: &str) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('*') {

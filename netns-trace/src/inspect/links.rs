@@ -124,7 +124,7 @@ pub struct Xdp {
 
 /// What one answer of RTM_GETLINK holds beyond [`Link`].
 #[derive(Debug, Clone)]
-pub(super) struct Details {
+pub(crate) struct Details {
     pub(super) link: Link,
     pub(super) state: &'static str,
     qdisc: Option<String>,
@@ -199,7 +199,7 @@ pub(super) fn addresses_here(
 }
 
 // struct ifinfomsg and IFLA_*; include/uapi/linux/rtnetlink.h, if_link.h.
-fn read_details(body: &[u8]) -> Option<Details> {
+pub(crate) fn read_details(body: &[u8]) -> Option<Details> {
     let mut details = Details {
         link: read_link(body)?,
         state: "unknown",
@@ -286,7 +286,7 @@ fn read_xdp(value: &[u8]) -> Option<(&'static str, u32)> {
 }
 
 // struct ifaddrmsg and IFA_*; include/uapi/linux/if_addr.h.
-fn read_address(body: &[u8]) -> Option<(u32, Address)> {
+pub(crate) fn read_address(body: &[u8]) -> Option<(u32, Address)> {
     const FLAGS: [(u32, &str); 7] = [
         (0x002, "nodad"),
         (0x004, "optimistic"),

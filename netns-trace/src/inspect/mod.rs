@@ -6,22 +6,22 @@
 //! Nothing here changes anything. What cannot be had is told in [`Report::missing`], never left
 //! out in silence.
 
-mod conntrack;
+pub(crate) mod conntrack;
 mod diff;
-mod dns;
+pub(crate) mod dns;
 pub(crate) mod files;
-mod firewall;
-mod links;
+pub(crate) mod firewall;
+pub(crate) mod links;
 mod lookup;
-mod neighbours;
+pub(crate) mod neighbours;
 mod offloads;
 mod owners;
 mod peers;
 mod processes;
-mod resolver;
-mod routes;
-mod rules;
-mod sockets;
+pub(crate) mod resolver;
+pub(crate) mod routes;
+pub(crate) mod rules;
+pub(crate) mod sockets;
 mod sysctls;
 mod text;
 mod tool;

@@ -37,7 +37,7 @@ pub(super) fn neighbours_here(
 }
 
 // struct ndmsg and NDA_*; include/uapi/linux/neighbour.h.
-fn read_neighbour(body: &[u8], names: Names<'_>) -> Option<Neighbour> {
+pub(crate) fn read_neighbour(body: &[u8], names: Names<'_>) -> Option<Neighbour> {
     const NDA_DST: u16 = 1;
     const NDA_LLADDR: u16 = 2;
     let header = body.get(..HEADER)?;

@@ -130,7 +130,7 @@ fn of_nobody(own: &Root, whose: &Whose<'_>) -> (String, io::Result<Content>) {
     (source, own.read(PATH))
 }
 
-fn parse(text: &str) -> Resolver {
+pub(crate) fn parse(text: &str) -> Resolver {
     let mut resolver = Resolver {
         ndots: 1,
         ..Resolver::default()
@@ -181,7 +181,7 @@ fn docker_upstreams(line: &str) -> Option<Vec<String>> {
     Some(servers.take(MOST_SEARCHED).map(str::to_owned).collect())
 }
 
-fn parse_hosts(text: &str) -> Vec<Host> {
+pub(crate) fn parse_hosts(text: &str) -> Vec<Host> {
     text.lines()
         .filter_map(|line| {
             let mut words = line.split('#').next()?.split_ascii_whitespace();

@@ -60,7 +60,7 @@ pub struct Hop {
 }
 
 /// What an interface is called, by its index.
-pub(super) type Names<'a> = &'a dyn Fn(u32) -> String;
+pub(crate) type Names<'a> = &'a dyn Fn(u32) -> String;
 
 /// The routes of the calling thread's namespace, but those of the local table; and how many more
 /// there are than are kept.
@@ -102,7 +102,7 @@ pub(super) fn family(number: u8) -> Option<u8> {
 }
 
 // struct rtmsg and RTA_*; include/uapi/linux/rtnetlink.h.
-fn read_route(body: &[u8], names: Names<'_>) -> Option<Route> {
+pub(crate) fn read_route(body: &[u8], names: Names<'_>) -> Option<Route> {
     const FLAGS: [(u32, &str); 4] = [
         (1, "dead"),
         (2, "pervasive"),

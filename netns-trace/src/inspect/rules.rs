@@ -43,7 +43,7 @@ pub(super) fn rules_here(netlink: &mut Netlink) -> Result<(Vec<Rule>, usize), Ne
 }
 
 // struct fib_rule_hdr and FRA_*; include/uapi/linux/fib_rules.h.
-fn read_rule(body: &[u8]) -> Option<Rule> {
+pub(crate) fn read_rule(body: &[u8]) -> Option<Rule> {
     let header = body.get(..HEADER)?;
     let family = family(header[0])?;
     let attributes = &body[HEADER..];

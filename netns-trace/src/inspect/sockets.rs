@@ -136,7 +136,7 @@ fn each_line(table: &str, mut take: impl FnMut(&str)) -> io::Result<()> {
 }
 
 /// A line of /proc/net/tcp and its like; net/ipv4/tcp_ipv4.c, get_tcp4_sock() (v6.12).
-fn read_inet(line: &str, protocol: &'static str, family: u8) -> Option<Socket> {
+pub(crate) fn read_inet(line: &str, protocol: &'static str, family: u8) -> Option<Socket> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = endpoint(fields.next()?)?;
     let remote = endpoint(fields.next()?)?;
@@ -204,7 +204,7 @@ fn state(number: u8, tcp: bool) -> &'static str {
 }
 
 /// A line of /proc/net/packet; net/packet/af_packet.c, packet_seq_show() (v6.12).
-fn read_packet(line: &str, names: &dyn Fn(u32) -> String) -> Option<Socket> {
+pub(crate) fn read_packet(line: &str, names: &dyn Fn(u32) -> String) -> Option<Socket> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
     let index: u32 = fields.get(4)?.parse().ok()?;
     Some(Socket {

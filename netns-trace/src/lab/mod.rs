@@ -9,8 +9,8 @@ mod flood;
 mod layout;
 mod names;
 mod nat;
-mod spec;
-mod state;
+pub(crate) mod spec;
+pub(crate) mod state;
 pub mod traffic;
 mod wire;
 

@@ -309,7 +309,7 @@ pub(super) fn host_side(name: &str) -> String {
 }
 
 /// A lab's name becomes part of file and interface names.
-pub(super) fn check_name(name: &str) -> Result<(), LabError> {
+pub(crate) fn check_name(name: &str) -> Result<(), LabError> {
     let good = name.len() <= 64
         && name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name

@@ -127,11 +127,16 @@ pub(super) fn read(name: &str) -> Result<Option<Record>, LabError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|e| LabError::io(format!("read {path:?}"), e))?,
     };
+    parse(name, &text).map(Some)
+}
+
+/// What a lab's file says.
+pub(crate) fn parse(name: &str, text: &[u8]) -> Result<Record, LabError> {
     let damaged = |why: String| LabError::State {
-        path: path.clone(),
+        path: path_of(name),
         why,
     };
-    let record: Record = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+    let record: Record = serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))?;
     if record.version != 1 {
         return Err(damaged(format!("its form is {}, not 1", record.version)));
     }
@@ -142,7 +147,7 @@ pub(super) fn read(name: &str) -> Result<Option<Record>, LabError> {
     if record.name != name || !record.nodes.iter().all(of_lab) {
         return Err(damaged("it holds names that it cannot have".into()));
     }
-    Ok(Some(record))
+    Ok(record)
 }
 
 /// The names of all labs, sorted.

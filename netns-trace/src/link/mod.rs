@@ -2,8 +2,8 @@
 //! them. A name keeps its namespace alive; so each of ours is registered, for `clean` to take it away
 //! once no process lives there.
 
-mod name;
-mod register;
+pub(crate) mod name;
+pub(crate) mod register;
 
 use std::{
     io,

@@ -6,7 +6,7 @@ use crate::{netns::is_name, target::Target};
 const LONGEST: usize = 63;
 
 /// Why a name will not do, and what would.
-pub(super) fn check(name: &str) -> Result<(), &'static str> {
+pub(crate) fn check(name: &str) -> Result<(), &'static str> {
     if !is_name(name) {
         Err("a name is that of one file: not empty, without `/`, no longer than 255 bytes")
     } else if name.contains(char::is_control) {
@@ -24,7 +24,7 @@ pub(super) fn default_for(target: &Target) -> String {
     from_label(&target.label).unwrap_or_else(|| format!("netns-{}", target.ns.inode()))
 }
 
-fn from_label(label: &str) -> Option<String> {
+pub(crate) fn from_label(label: &str) -> Option<String> {
     // These are numbers that come to mean another one.
     if label.starts_with("pid:") || label.starts_with("inode:") {
         return None;

@@ -5,6 +5,7 @@
 //! and nothing in them is taken for a path.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::{
@@ -102,8 +103,13 @@ fn read(path: &Path) -> Option<Record> {
         .ok()?;
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text).ok()?;
-    let record: Record = serde_json::from_slice(&text).ok()?;
-    let is_its = path.file_name()?.as_bytes() == record.name.as_bytes();
+    parse(path.file_name()?, &text)
+}
+
+/// What the file of this name says.
+pub(crate) fn parse(name: &OsStr, text: &[u8]) -> Option<Record> {
+    let record: Record = serde_json::from_slice(text).ok()?;
+    let is_its = name.as_bytes() == record.name.as_bytes();
     (record.version == 1 && is_its).then_some(record)
 }
 

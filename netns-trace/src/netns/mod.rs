@@ -6,9 +6,9 @@
 
 mod arrivals;
 mod error;
-mod find;
+pub(crate) mod find;
 mod naming;
-mod process;
+pub(crate) mod process;
 
 use std::{
     fs, io,

@@ -95,7 +95,7 @@ pub(crate) fn may_look_at_all() -> bool {
 
 /// State, flags and start time. The second field is the command in parentheses, which may itself hold
 /// spaces, parentheses and bytes that are no text.
-fn parse(line: &[u8]) -> Option<(char, u32, u64)> {
+pub(crate) fn parse(line: &[u8]) -> Option<(char, u32, u64)> {
     let end = line.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(line.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();

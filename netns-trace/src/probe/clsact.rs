@@ -36,7 +36,7 @@ const PRIORITY: u16 = 1;
 
 /// A filter of ours, and where it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// How its namespace was found, to enter it again.
     ns_path: PathBuf,
     /// Which namespace that was.
@@ -303,7 +303,7 @@ impl Mark {
     fn is_of(&self, filter: &Filter) -> bool {
         fs::read(&self.path)
             .ok()
-            .and_then(|text| serde_json::from_slice::<Identity>(&text).ok())
+            .and_then(|text| marked(&text))
             .is_some_and(|ns| ns.device == filter.ns.device && ns.cookie == filter.ns.cookie)
     }
 
@@ -316,6 +316,11 @@ impl Mark {
             self.clear();
         }
     }
+}
+
+/// The namespace that a mark names.
+pub(crate) fn marked(text: &[u8]) -> Option<Identity> {
+    serde_json::from_slice(text).ok()
 }
 
 fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
@@ -377,12 +382,7 @@ fn sweep_list(path: &Path) -> io::Result<usize> {
         return Ok(0);
     }
     let mut swept = 0;
-    // A line that was cut off names a filter that was not added yet.
-    let text = fs::read_to_string(path)?;
-    for filter in text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Filter>(line).ok())
-    {
+    for filter in listed(&fs::read(path)?) {
         let Some(ns) = find(&filter) else {
             forget_mark(&filter);
             continue;
@@ -395,6 +395,13 @@ fn sweep_list(path: &Path) -> io::Result<usize> {
     remove_file(path);
     drop(lock);
     Ok(swept)
+}
+
+/// The filters of a list. A line that was cut off names one that was not added yet.
+pub(crate) fn listed(list: &[u8]) -> Vec<Filter> {
+    list.split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect()
 }
 
 /// The namespace of a filter whose owner is gone: by its path, or wherever else it is still

@@ -7,7 +7,7 @@
 
 mod attach;
 mod btf;
-mod clsact;
+pub(crate) mod clsact;
 mod cost;
 mod error;
 mod kernel;

@@ -17,7 +17,7 @@ const ROOM: usize = 64 << 20;
 
 /// What became of a record that was held back, or passed through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Write it.
     Wanted,
     /// A packet of somebody else.
@@ -74,7 +74,7 @@ impl Seen {
 
 /// The records that wait, oldest first.
 #[derive(Default)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     queue: VecDeque<Held>,
     bytes: usize,
     /// Records that were held so far.
@@ -86,7 +86,7 @@ pub(super) struct Hold {
 
 impl Hold {
     /// Takes a record in; `out` is called for each one, this or an older, that is decided now.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         header: RecordHeader,
         data: &[u8],
@@ -116,7 +116,7 @@ impl Hold {
     }
 
     /// Decides what has waited long enough by `now_ns`, in capture time.
-    pub(super) fn release(
+    pub(crate) fn release(
         &mut self,
         now_ns: u64,
         out: &mut impl FnMut(&RecordHeader, &[u8], Verdict),

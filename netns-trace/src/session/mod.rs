@@ -30,6 +30,7 @@ mod taps;
 mod targets;
 mod ways;
 
+pub(crate) use self::hold::Hold;
 pub use self::{
     config::{
         CaptureConfig, Direction, IDLE_GAP, LatencyConfig, OutputTo, SummaryFormat, max_segments,

@@ -1,9 +1,11 @@
 //! Prints a capture file. Needs no privilege and touches no namespace.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
+    rc::Rc,
 };
 
 use anyhow::{Context as _, Result};
@@ -48,7 +50,7 @@ struct Known {
     interface: Interface,
     /// How it is named to people.
     name: String,
-    filter: Option<Program>,
+    filter: Option<Rc<Program>>,
     /// Whether its packets can be put in words.
     is_printable: bool,
 }
@@ -80,6 +82,8 @@ pub fn read(config: &ReadConfig) -> Result<()> {
         name,
         input,
         interfaces: Vec::new(),
+        filters: HashMap::new(),
+        is_printable: false,
         printer: TextPrinter::new(config.text.clone()),
         lines: Lines {
             text: String::new(),
@@ -124,6 +128,10 @@ struct Reading<'a> {
     name: String,
     input: Input,
     interfaces: Vec<Known>,
+    /// The filter, compiled for the link types of these: a file may tell of very many interfaces.
+    filters: HashMap<u16, Rc<Program>>,
+    /// Whether packets of any of them can be put in words.
+    is_printable: bool,
     printer: TextPrinter,
     lines: Lines,
     /// Packets that the filter took.
@@ -141,10 +149,11 @@ impl Reading<'_> {
             match item {
                 None => break,
                 Some(Item::Interface(interface)) => {
-                    let known = self.config.know(interface, self.interfaces.len())?;
+                    let known = self.know(interface)?;
                     if self.interfaces.is_empty() {
                         self.config.announce(&self.name, &known.interface);
                     }
+                    self.is_printable |= known.is_printable;
                     self.interfaces.push(known);
                 }
                 Some(Item::Names(names)) => {
@@ -163,10 +172,7 @@ impl Reading<'_> {
                     if self.config.count_only {
                         continue;
                     }
-                    if !known.is_printable
-                        && !self.interfaces.iter().any(|known| known.is_printable)
-                        && self.config.text.dissect.dump.is_none()
-                    {
+                    if !self.is_printable && self.config.text.dissect.dump.is_none() {
                         let link_type = link_type_name(known.interface.link_type);
                         return Err(Stop::Failed(not_printable(&self.name, &link_type)));
                     }
@@ -184,6 +190,37 @@ impl Reading<'_> {
             }
         }
         Ok(())
+    }
+
+    fn know(&mut self, interface: Interface) -> Result<Known> {
+        let link_type = interface.link_type;
+        Ok(Known {
+            is_printable: Dissector::knows(link_type),
+            name: match &interface.name {
+                Some(name) => name.clone(),
+                None => format!("interface {}", self.interfaces.len()),
+            },
+            interface,
+            filter: self.filter(link_type)?,
+        })
+    }
+
+    fn filter(&mut self, link_type: u16) -> Result<Option<Rc<Program>>> {
+        let Some(filter) = &self.config.filter else {
+            return Ok(None);
+        };
+        if let Some(compiled) = self.filters.get(&link_type) {
+            return Ok(Some(Rc::clone(compiled)));
+        }
+        let compiled = filter.compile(link_type, NO_BOUND).with_context(|| {
+            format!(
+                "the filter does not do for link-type {}",
+                link_type_name(link_type)
+            )
+        })?;
+        let compiled = Rc::new(compiled);
+        self.filters.insert(link_type, Rc::clone(&compiled));
+        Ok(Some(compiled))
     }
 
     /// Writes what is left, and the count where that was asked for.
@@ -216,29 +253,6 @@ impl ReadConfig {
             "reading from file {name}, link-type {}, snapshot length {snaplen}",
             link_type_name(interface.link_type)
         );
-    }
-
-    fn know(&self, interface: Interface, number: usize) -> Result<Known> {
-        let link_type = interface.link_type;
-        let filter = self.filter.as_ref();
-        let filter = filter
-            .map(|filter| filter.compile(link_type, NO_BOUND))
-            .transpose();
-        let filter = filter.with_context(|| {
-            format!(
-                "the filter does not do for link-type {}",
-                link_type_name(link_type)
-            )
-        })?;
-        Ok(Known {
-            is_printable: Dissector::knows(link_type),
-            name: match &interface.name {
-                Some(name) => name.clone(),
-                None => format!("interface {number}"),
-            },
-            interface,
-            filter,
-        })
     }
 }
 

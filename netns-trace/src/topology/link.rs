@@ -236,7 +236,7 @@ pub(crate) fn read_link(body: &[u8]) -> Option<Link> {
 }
 
 // struct ifaddrmsg and IFA_*; include/uapi/linux/if_addr.h.
-fn read_address(body: &[u8]) -> Option<(u32, (IpAddr, u8))> {
+pub(crate) fn read_address(body: &[u8]) -> Option<(u32, (IpAddr, u8))> {
     let prefix = *body.get(1)?;
     let index = u32_at(body, 4)?;
     let attributes = body.get(8..)?;
@@ -256,7 +256,7 @@ fn best_default(answers: &[Answer], family: u8) -> Option<u32> {
 }
 
 /// Metric and device of a default route. struct rtmsg and RTA_*; include/uapi/linux/rtnetlink.h.
-pub(super) fn read_default(body: &[u8], family: u8) -> Option<(u32, u32)> {
+pub(crate) fn read_default(body: &[u8], family: u8) -> Option<(u32, u32)> {
     const UNUSABLE: u32 = RTNH_F_DEAD | RTNH_F_LINKDOWN;
     let header = body.get(..12)?;
     let cloned = u32_at(header, 8)? & libc::RTM_F_CLONED != 0;

@@ -5,7 +5,7 @@
 
 mod error;
 mod gateway;
-mod link;
+pub(crate) mod link;
 pub(crate) mod netlink;
 pub(crate) mod news;
 mod nsid;

@@ -31,7 +31,7 @@ const MOST: usize = 16 * 1024;
 
 /// What has happened to a process; threads are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
+pub(crate) enum Life {
     /// `parent` has made `child`.
     Fork { parent: u32, child: u32 },
     /// It runs another program.
@@ -270,7 +270,7 @@ fn kind(message: &[u8]) -> Option<u32> {
     number(message, WHAT).filter(|_| is_ours)
 }
 
-fn life(message: &[u8]) -> Option<Life> {
+pub(crate) fn life(message: &[u8]) -> Option<Life> {
     let field = |n: usize| number(message, DATA + 4 * n);
     const FORK: u32 = libc::PROC_EVENT_FORK;
     const EXEC: u32 = libc::PROC_EVENT_EXEC;

@@ -19,7 +19,7 @@
 //!
 //! Nothing here holds a namespace, which would keep it alive.
 
-mod connector;
+pub(crate) mod connector;
 mod event;
 mod hooks;
 mod known;

@@ -19,8 +19,10 @@ const PACKET: u32 = 6;
 
 /// Most bytes of a block, as libpcap has it.
 const MAX_BLOCK: u32 = 16 << 20;
-/// Most interfaces of a section.
+/// Most interfaces, in all sections.
 const MAX_INTERFACES: usize = 64 << 10;
+/// Most bytes of a name.
+const MAX_NAME: usize = 255;
 
 /// Times of an interface.
 #[derive(Clone, Copy)]
@@ -196,7 +198,7 @@ impl PcapNg {
         if block.len() < 8 {
             return Err("an interface without a link type".to_owned());
         }
-        if self.interfaces.len() >= MAX_INTERFACES {
+        if self.count >= MAX_INTERFACES {
             return Err(format!("more than {MAX_INTERFACES} interfaces"));
         }
         let mut clock = Clock {
@@ -206,7 +208,7 @@ impl PcapNg {
         let mut name = None;
         for (code, value) in self.options(8) {
             match (code, value) {
-                (2, value) => name = Some(String::from_utf8_lossy(text(value)).into_owned()),
+                (2, value) => name = Some(self::name(value)),
                 (9, [resolution, ..]) => clock.per_second = per_second(*resolution)?,
                 (14, value) if value.len() >= 8 => {
                     clock.offset = self.order.u64(value, 0).cast_signed();
@@ -353,13 +355,18 @@ impl PcapNg {
                 break;
             }
             if let Some((address, address_len)) = address {
-                let name = text(&value[address_len..]);
-                names.push((address, String::from_utf8_lossy(name).into_owned()));
+                names.push((address, name(&value[address_len..])));
             }
             at += 4 + len.next_multiple_of(4);
         }
         names
     }
+}
+
+/// What something is called: no longer than a file's or a host's name may be, as it stands in each line.
+fn name(bytes: &[u8]) -> String {
+    let name = text(bytes);
+    String::from_utf8_lossy(&name[..name.len().min(MAX_NAME)]).into_owned()
 }
 
 /// Up to the zero byte, where there is one.
