@@ -2,8 +2,8 @@
 //! terminal what does something there.
 //!
 //! Ten thousand damaged files go through the library, in this process, where one takes microseconds; the program
-//! itself, which takes milliseconds to start, reads each file as it is and once damaged, in two of its modes each,
-//! so that all files together have seen every mode dozens of times. `cargo xtask fuzz` looks further.
+//! itself, which takes milliseconds to start, reads each file as it is and once damaged, in some of its modes, so
+//! that each mode has seen a hundred files. `cargo xtask fuzz` looks further.
 
 use std::{
     fs,
@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What the program may take for one file: seconds of a processor, and bytes of address space.
 const SECONDS: u32 = 10;
 const MEMORY: u32 = 256 << 20;
+
+/// Modes in which the program reads a file.
+const AT_ONCE: usize = 6;
 
 /// Ways to read a file: options, and a filter for some.
 const MODES: [&str; 24] = [
@@ -122,8 +125,8 @@ fn the_program_reads_every_file() {
         let bytes = damaged(&fs::read(path).expect("a file"), &mut chance);
         let broken = folder.path().join(number.to_string());
         fs::write(&broken, bytes).expect("written");
-        for turn in 0..2 {
-            let mode = MODES[(number * 2 + turn) % MODES.len()];
+        for turn in 0..AT_ONCE {
+            let mode = MODES[(number * AT_ONCE + turn) % MODES.len()];
             read(path, mode);
             read(&broken, mode);
         }
@@ -133,13 +136,7 @@ fn the_program_reads_every_file() {
 /// Also from a pipe, where nobody knows how much there is.
 #[test]
 fn what_never_ends_is_bounded() {
-    let mut section = Vec::new();
-    for words in [
-        &[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28][..],
-        &[1, 20, 105, 0, 20],
-    ] {
-        section.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-    }
+    let section = words(&[SECTION, &[1, 20, 1, 0, 20]].concat());
     let mut child = bounded()
         .args(["read", "-", "--count"])
         .stdin(Stdio::piped())
@@ -156,6 +153,29 @@ fn what_never_ends_is_bounded() {
     drop(stdin);
     let done = child.wait_with_output().expect("ends");
     assert_eq!(done.status.code(), Some(1), "{done:?}");
+}
+
+/// What a short file makes much work of: a filter for each of very many interfaces, of which each packet cannot be
+/// put in words.
+#[test]
+fn many_interfaces_take_little_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("many.pcapng");
+    let mut bytes = words(SECTION);
+    bytes.extend(words(&[1, 20, 105, 0, 20]).repeat((64 << 10) - 1));
+    bytes.extend(words(&[1, 20, 1, 0, 20]));
+    bytes.extend(words(&[6, 36, 0, 0, 0, 4, 4, 0, 36]).repeat(100_000));
+    fs::write(&file, bytes).expect("written");
+    for mode in ["-q", "-x", "--count greater 1"] {
+        read(&file, mode);
+    }
+}
+
+/// A section's header.
+const SECTION: &[u32] = &[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28];
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 fn repository() -> &'static Path {

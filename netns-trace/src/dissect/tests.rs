@@ -153,3 +153,18 @@ fn names_stand_beside_addresses() {
         "{text}"
     );
 }
+
+#[test]
+fn names_are_bounded_in_number() {
+    let mut dissector = Dissector::default();
+    let named = |number: u32| {
+        (
+            std::net::Ipv4Addr::from_bits(number).into(),
+            number.to_string(),
+        )
+    };
+    dissector.name((0..super::MOST_NAMES as u32 + 10).map(named));
+    assert_eq!(dissector.names.len(), super::MOST_NAMES);
+    dissector.name([(std::net::Ipv4Addr::from_bits(7).into(), "web".to_owned())]);
+    assert!(dissector.names.values().any(|name| name == "web"));
+}

@@ -429,3 +429,21 @@ fn remove_empty_folders() {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Filters stay attached where their list is not read.
+    #[test]
+    fn a_damaged_line_hides_no_other() {
+        let line = r#"{"ns_path":"/run/netns/a","ns":{"device":4,"inode":5,"cookie":6,"process":null},
+            "ifname":"eth0","ifindex":2,"egress":true,"handle":7,"label":"eth0@a"}"#;
+        let line = line.replace(['\n', ' '], "");
+        let mut list = line.clone().into_bytes();
+        list.extend(b"\n\xff\x1b[2J\n{\"ns_path\n\n");
+        list.extend(line.bytes());
+        let handles: Vec<u32> = listed(&list).iter().map(|filter| filter.handle).collect();
+        assert_eq!(handles, [7, 7]);
+    }
+}

@@ -385,3 +385,56 @@ fn per_second(resolution: u8) -> Result<u64, String> {
         format!("times in units of {base}^-{power} s, which is more than 64 bits hold")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::capture::input::{Input, Item, Problem};
+
+    fn block(kind: u32, body: &[u8]) -> Vec<u8> {
+        let len = (body.len() + 12) as u32;
+        [
+            &kind.to_le_bytes(),
+            &len.to_le_bytes(),
+            body,
+            &len.to_le_bytes(),
+        ]
+        .concat()
+    }
+
+    fn section() -> Vec<u8> {
+        let words = [super::BYTE_ORDER, 1, u32::MAX, u32::MAX];
+        block(super::SECTION, &words.map(u32::to_le_bytes).concat())
+    }
+
+    /// Told in each line, one block would else make very many bytes of text.
+    #[test]
+    fn names_are_cut() {
+        let name = [b'a'; 1000];
+        let mut interface = vec![1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0xe8, 3];
+        interface.extend(name);
+        let mut names = vec![1, 0, 0xec, 3, 10, 0, 0, 1];
+        names.extend(name);
+        let file = [section(), block(1, &interface), block(4, &names)].concat();
+        let mut input = Input::open(std::io::Cursor::new(file)).expect("a file");
+        let Ok(Some(Item::Interface(interface))) = input.next() else {
+            panic!("an interface");
+        };
+        assert_eq!(interface.name.map(|name| name.len()), Some(super::MAX_NAME));
+        let Ok(Some(Item::Names(names))) = input.next() else {
+            panic!("names");
+        };
+        assert_eq!(names[0].1.len(), super::MAX_NAME);
+    }
+
+    #[test]
+    fn interfaces_are_bounded_also_where_each_has_a_section() {
+        let one = [section(), block(1, &[1, 0, 0, 0, 0, 0, 0, 0])].concat();
+        let file = one.repeat(super::MAX_INTERFACES + 1);
+        let mut input = Input::open(std::io::Cursor::new(file)).expect("a file");
+        for _ in 0..super::MAX_INTERFACES {
+            assert!(matches!(input.next(), Ok(Some(Item::Interface(_)))));
+        }
+        let refused = input.next().expect_err("too many");
+        assert!(matches!(refused.what, Problem::Bad(_)), "{refused}");
+    }
+}
