@@ -208,7 +208,9 @@ fn failure(target: &Target, said: &str) -> String {
         tells.iter().any(|what| line.contains(what))
     };
     let lines: Vec<&str> = said.lines().collect();
-    let told: Vec<&str> = lines.iter().copied().filter(is_telling).collect();
+    let told: Vec<&str> = (lines.iter().copied().filter(is_telling))
+        .map(|line| line.split_once("; ").map_or(line, |(_, path)| path))
+        .collect();
     let told = if told.is_empty() {
         lines[lines.len().saturating_sub(10)..].join("\n  ")
     } else {
