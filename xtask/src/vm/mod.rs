@@ -9,16 +9,17 @@ mod kernels;
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    iter, panic,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc::channel,
+    sync::{Mutex, mpsc::channel},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::kernels::{KERNELS, Kernel};
+use self::kernels::{Installed, KERNELS, Kernel};
 use crate::{install, test::Count};
 
 /// Programs that this chore needs, with their Debian packages.
@@ -41,7 +42,9 @@ const UP_LIMIT: Duration = Duration::from_secs(90);
 /// How often a machine that does not come up is started.
 const BOOTS: usize = 3;
 /// Time for one kernel to boot and run everything, under software emulation.
-const LIMIT: Duration = Duration::from_secs(420);
+const LIMIT: Duration = Duration::from_secs(600);
+/// Guests that run at once.
+const AT_ONCE: usize = 2;
 
 /// What `cargo xtask vm` takes.
 #[derive(clap::Args, Default)]
@@ -93,20 +96,22 @@ pub(crate) fn run(options: &Options) -> Result<Count> {
         guest.file(Path::new(host), there);
     }
     let cache = kernels::cache();
-    let (mut count, mut failed) = (Count::default(), Vec::new());
+    let mut installed = Vec::new();
     for kernel in KERNELS.iter().filter(wanted) {
-        match run_on(kernel, &guest, &cache) {
-            Ok((release, seen)) => {
-                println!("{release}: {} passed, {} failed", seen.passed, seen.failed);
-                ensure!(!is_test || seen.passed > 0, "{release}: no test ran");
-                count.add(seen);
-            }
-            Err(why) => {
-                eprintln!("{}: {why:#}", kernel.name);
-                failed.push(kernel.name);
-            }
+        installed.push((kernel.name, kernel.fetch(&cache)?));
+    }
+    let (mut count, mut failed) = (Count::default(), Vec::new());
+    for (name, ran) in run_on_all(&installed, &guest, &cache) {
+        match ran {
+            Ok(seen) if is_test && seen.passed == 0 => failed.push((name, "no test ran".into())),
+            Ok(seen) => count.add(seen),
+            Err(why) => failed.push((name, format!("{why:#}"))),
         }
     }
+    for (name, why) in &failed {
+        eprintln!("{name}: {why}");
+    }
+    let failed: Vec<&str> = failed.iter().map(|(name, _)| *name).collect();
     if failed.is_empty() {
         Ok(count)
     } else {
@@ -114,21 +119,42 @@ pub(crate) fn run(options: &Options) -> Result<Count> {
     }
 }
 
-/// Boots one kernel and runs the guest's command; its release, and the tests that ran.
-fn run_on(kernel: &Kernel, guest: &guest::Guest, cache: &Path) -> Result<(String, Count)> {
-    let installed = kernel.fetch(cache)?;
-    let image = cache.join(format!("{}.cpio.gz", kernel.name));
-    guest.pack(&installed, &image)?;
-    let log = cache.join(format!("{}.log", kernel.name));
+/// Runs on kernels, two at a time: most of what a guest does keeps one CPU busy.
+fn run_on_all<'a>(
+    kernels: &[(&'a str, Installed)],
+    guest: &guest::Guest,
+    cache: &Path,
+) -> Vec<(&'a str, Result<Count>)> {
+    let waiting = Mutex::new(kernels.iter());
+    let next = || waiting.lock().ok()?.next();
+    let work = || -> Vec<(&'a str, Result<Count>)> {
+        iter::from_fn(next)
+            .map(|(name, kernel)| (*name, run_on(name, kernel, guest, cache)))
+            .collect()
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|worker| worker.join());
+        ended
+            .flat_map(|ran| ran.unwrap_or_else(|why| panic::resume_unwind(why)))
+            .collect()
+    })
+}
+
+/// Boots one kernel and runs the guest's command; the tests that ran.
+fn run_on(name: &str, installed: &Installed, guest: &guest::Guest, cache: &Path) -> Result<Count> {
+    let image = cache.join(format!("{name}.cpio.gz"));
+    guest.pack(installed, &image)?;
+    let log = cache.join(format!("{name}.log"));
     let start = Instant::now();
     let mut lines = Vec::new();
     for boot in 1..=BOOTS {
-        println!("booting Linux {}", installed.release);
-        lines = boot_once(&installed.image, &image, &log)?;
+        println!("{name}: booting Linux {}", installed.release);
+        lines = boot_once(name, &installed.image, &image, &log)?;
         if lines.iter().any(|line| line.contains(UP)) {
             break;
         }
-        println!("  it did not come up within {UP_LIMIT:?} ({boot} of {BOOTS} times)");
+        println!("{name}: it did not come up within {UP_LIMIT:?} ({boot} of {BOOTS} times)");
     }
     let said = |prefix: &str| {
         lines
@@ -150,12 +176,18 @@ fn run_on(kernel: &Kernel, guest: &guest::Guest, cache: &Path) -> Result<(String
         .iter()
         .filter_map(|line| Count::of_line(line))
         .for_each(|seen| count.add(seen));
-    println!("  took {:.0} s", start.elapsed().as_secs_f64());
-    Ok((format!("Linux {}", installed.release), count))
+    println!(
+        "{name}: {} passed, {} failed on Linux {} in {:.0} s",
+        count.passed,
+        count.failed,
+        installed.release,
+        start.elapsed().as_secs_f64()
+    );
+    Ok(count)
 }
 
 /// Boots a machine, and listens to its console until it ends, does not come up, or takes too long.
-fn boot_once(kernel: &Path, image: &Path, log: &Path) -> Result<Vec<String>> {
+fn boot_once(name: &str, kernel: &Path, image: &Path, log: &Path) -> Result<Vec<String>> {
     let mut qemu = Command::new("qemu-system-x86_64");
     // Software emulation, although slow: a /dev/kvm inside a virtual machine may fail half-way.
     qemu.args(["-machine", "accel=tcg", "-m", "1024", "-smp", "2"])
@@ -174,7 +206,7 @@ fn boot_once(kernel: &Path, image: &Path, log: &Path) -> Result<Vec<String>> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = Qemu(qemu.spawn().context("cannot run qemu-system-x86_64")?);
-    listen(&mut child.0, log)
+    listen(name, &mut child.0, log)
 }
 
 /// A virtual machine that goes with this value.
@@ -191,7 +223,7 @@ impl Drop for Qemu {
 }
 
 /// Reads the console until the machine ends or its time is over.
-fn listen(child: &mut Child, log: &Path) -> Result<Vec<String>> {
+fn listen(name: &str, child: &mut Child, log: &Path) -> Result<Vec<String>> {
     let start = Instant::now();
     let mut end = start + UP_LIMIT;
     let stdout = child.stdout.take().context("no console")?;
@@ -216,7 +248,7 @@ fn listen(child: &mut Child, log: &Path) -> Result<Vec<String>> {
             end = start + LIMIT;
         }
         if line.starts_with("test ") || line.contains("panicked at") {
-            println!("  {line}");
+            println!("{name}: {line}");
         }
         lines.push(line);
     }
