@@ -67,7 +67,7 @@ pub(crate) fn cargo_tool(name: &str, version: &str, flags: &[&str]) -> Result<Pa
         .arg(&tools)
         .args(flags)
         // A tool that runs for seconds need not be compiled for minutes.
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .status()
