@@ -12,7 +12,7 @@ use crate::{build_ebpf, install, vm};
 
 /// Programs that tests use as second witnesses, or have their containers from, with their Debian
 /// packages.
-const WITNESSES: [(&str, &str); 33] = [
+const WITNESSES: [(&str, &str); 34] = [
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("capinfos", "wireshark-common"),
@@ -31,6 +31,7 @@ const WITNESSES: [(&str, &str); 33] = [
     ("conntrack", "conntrack"),
     ("ethtool", "ethtool"),
     ("iptables-legacy-save", "iptables"),
+    ("setcap", "libcap2-bin"),
     ("setpriv", "util-linux"),
     ("lsns", "util-linux"),
     ("busybox", "busybox-static"),
