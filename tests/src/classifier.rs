@@ -99,28 +99,7 @@ impl Classifier {
             instruction(0xb7, 0, 0, 0, verdict),         // r0 = the verdict
             instruction(0x95, 0, 0, 0, 0),               // exit
         ];
-        let license = c"GPL";
-        let mut attributes = [
-            pair(PROG_TYPE_SCHED_CLS, program.len() as u32),
-            program.as_ptr() as u64,
-            license.as_ptr() as u64,
-            0,
-            0,
-            0,
-        ];
-        let program = descriptor(PROG_LOAD, &mut attributes)?;
-        let flag = match place {
-            Place::Head => 1 << 3, // BPF_F_BEFORE
-            Place::Tail => 1 << 4, // BPF_F_AFTER
-        };
-        let index = if_nametoindex(interface)?;
-        let mut attributes = [
-            pair(program.as_raw_fd() as u32, index),
-            pair(hook, flag),
-            0,
-            0,
-        ];
-        let link = descriptor(LINK_CREATE, &mut attributes)?;
+        let (program, link) = link(&program, interface, hook, place)?;
         Ok(Self {
             map,
             _program: program,
@@ -145,6 +124,55 @@ impl Classifier {
         bpf(MAP_LOOKUP, &mut attributes).expect("the count");
         value
     }
+}
+
+/// Attaches a program that hands what comes in at an interface to the other end of a pair, past its host
+/// side, as Cilium does (`bpf_redirect_peer`); it goes with its link.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn attach_shortcut(interface: &str, host_side: &str) -> io::Result<OwnedFd> {
+    let index = if_nametoindex(host_side)?;
+    let program = [
+        instruction(0xb7, 1, 0, 0, index as i32), // r1 = the host side
+        instruction(0xb7, 2, 0, 0, 0),            // r2 = no flags
+        instruction(0x85, 0, 0, 0, 155),          // call bpf_redirect_peer
+        instruction(0x95, 0, 0, 0, 0),            // exit
+    ];
+    let (_, link) = link(&program, interface, crate::tcx::HOOKS[0], Place::Tail)?;
+    Ok(link)
+}
+
+/// Loads a classifier and attaches it: the program, and its link.
+fn link(
+    program: &[[u8; 8]],
+    interface: &str,
+    hook: u32,
+    place: Place,
+) -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut attributes = [
+        pair(PROG_TYPE_SCHED_CLS, program.len() as u32),
+        program.as_ptr() as u64,
+        c"GPL".as_ptr() as u64,
+        0,
+        0,
+        0,
+    ];
+    let program = descriptor(PROG_LOAD, &mut attributes)?;
+    let flag = match place {
+        Place::Head => 1 << 3, // BPF_F_BEFORE
+        Place::Tail => 1 << 4, // BPF_F_AFTER
+    };
+    let index = if_nametoindex(interface)?;
+    let mut attributes = [
+        pair(program.as_raw_fd() as u32, index),
+        pair(hook, flag),
+        0,
+        0,
+    ];
+    let link = descriptor(LINK_CREATE, &mut attributes)?;
+    Ok((program, link))
 }
 
 /// Attaches an XDP program that lets everything pass to an interface of the calling thread's

@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use netns_trace::lab::{Topology, traffic};
 use netns_trace_tests::{
     bed::Bed,
-    classifier::{Classifier, DROP, NEXT, Place},
+    classifier::{Classifier, DROP, NEXT, Place, attach_shortcut},
     net::{Net, open, v4},
     packets::Packet,
     raw::frame,
@@ -315,4 +315,38 @@ fn the_shortest_frames_pass_and_are_captured() {
         let nameless: Vec<&Sighting> = seen.iter().filter(|seen| seen.id.is_none()).collect();
         assert!(nameless.is_empty(), "{nameless:?}");
     }
+}
+
+/// Where a program hands packets to the container past the host side, as Cilium does, they are captured in
+/// the container, and it is told why the host side is silent.
+#[test]
+fn packets_that_are_handed_in_directly_are_captured_and_explained() {
+    require_root!();
+    let bed = Bed::quiet();
+    let shortcut = bed
+        .open("r")
+        .run(|| attach_shortcut("vb", "va"))
+        .expect("entered");
+    let _shortcut = shortcut.expect("attached");
+    let file = bed.file("handed.pcapng");
+    let name = file.to_str().expect("a path");
+    let capture = Running::capture([&bed.target("a"), "--taps", "inside,veth", "-w", name]);
+    let frames: Vec<Vec<u8>> = (0..FRAMES).map(|n| frame(None, n, 200)).collect();
+    bed.send_frames("b", "eth0", &frames);
+    let done = capture.stop();
+    assert!(done.status.success(), "{done:?}");
+    let why = format!(
+        "{FRAMES} packets came to {}/eth0 without passing {}/va: a program hands them in directly, as \
+         bpf_redirect_peer does (Cilium)",
+        bed.name("a"),
+        bed.name("r")
+    );
+    assert!(done.stderr.contains(&why), "not {why:?}: {}", done.stderr);
+    let seen = sightings::read(&file);
+    let at = |name: &str, ns: &str, egress| {
+        let interface = format!("{name}@{}", bed.name(ns));
+        sightings::of(&seen, &interface, egress).len()
+    };
+    assert_eq!(at("eth0", "a", false), FRAMES as usize);
+    assert_eq!(at("va", "r", true), 0);
 }

@@ -1,7 +1,7 @@
 //! The report for a terminal: a table of segments, and a histogram of bars for each.
 
 use super::{
-    Figures, Report, Segment,
+    Direction, Figures, Report, Segment,
     units::{count, time},
 };
 
@@ -157,7 +157,24 @@ fn notes(report: &Report) -> String {
             .collect();
         text.push_str(&format!("Saw nothing: {}.\n", told.join(", ")));
     }
+    for one in unmeasured.iter().filter(|one| is_passed_by(one)).take(MANY) {
+        text.push_str(&format!(
+            "{} packets came to {} without passing {}: a program hands them in directly, as \
+             bpf_redirect_peer does (Cilium).\n",
+            count(one.unmatched),
+            one.to,
+            one.from
+        ));
+    }
     text
+}
+
+/// Whether packets come to a container past the host side of its pair: enough of them that they were not under way when
+/// the measurement began.
+/// `skb_do_redirect` in <https://github.com/torvalds/linux/blob/v6.12/net/core/filter.c>
+fn is_passed_by(segment: &Segment) -> bool {
+    const ENOUGH: u64 = 10;
+    segment.name == "veth" && segment.direction == Direction::In && segment.unmatched >= ENOUGH
 }
 
 /// Whether there is nothing at all to say of a segment.
@@ -247,6 +264,17 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("about 42 ns"), "{text}");
+    }
+
+    #[test]
+    fn packets_that_pass_by_the_host_side_are_explained() {
+        let mut report = sample();
+        report.segments[1].unmatched = 9;
+        assert!(!table(&report).contains("bpf_redirect_peer"));
+        report.segments[1].unmatched = 1200;
+        let text = table(&report);
+        let why = "1 200 packets came to host/vweb without passing web/eth0: a program hands";
+        assert!(text.contains(why), "{text}");
     }
 
     #[test]
