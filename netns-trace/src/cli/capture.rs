@@ -131,7 +131,7 @@ pub(super) struct CaptureArgs {
     /// Flush each line of text (the same as -U)
     #[arg(short = 'l', hide = true)]
     line_buffered: bool,
-    /// Become USER once all is attached; FILE is made with USER's rights
+    /// Become USER once all is attached; FILE is made with USER's rights [default with sudo: who has started it]
     #[arg(short = 'Z', long = "relinquish-privileges", value_name = "USER")]
     user: Option<String>,
     /// How programs are attached
