@@ -304,9 +304,13 @@ fn sockets_are_those_of_ss_with_their_processes() {
         (Some(address), Some(port)) => format!("{address}:{port}"),
         _ => "*".to_owned(),
     };
+    // A child that another test of this process has just forked holds them too, until its exec.
+    let own = format!("pid={},", std::process::id());
+    let is_own = |holder: &String| holder.starts_with(&own);
     let ours = ours.map(|one| {
         let holders = list(one, "processes").iter();
         let holders = holders.map(|holder| format!("pid={},fd={}", holder["pid"], holder["fd"]));
+        let holders = holders.filter(is_own);
         let (local, remote) = (end(&one["local"]), end(&one["remote"]));
         (
             word(&one["protocol"]),
@@ -329,7 +333,8 @@ fn sockets_are_those_of_ss_with_their_processes() {
             .unwrap_or(&"")
             .split("pid=")
             .skip(1)
-            .map(|holder| format!("pid={}", holder.split(')').next().expect("its end")));
+            .map(|holder| format!("pid={}", holder.split(')').next().expect("its end")))
+            .filter(is_own);
         let [protocol, state, local] = [fields[0], fields[1], fields[4]].map(str::to_owned);
         (protocol, state, local, remote.to_owned(), set(holders))
     });
