@@ -62,13 +62,12 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
         Folder::new(dir)
     };
     // The capture is started through sudo as well, and writes with its user's rights.
-    let folder = match User::behind_sudo()? {
-        Some(user) => user.run(prepare)??,
-        None => prepare()?,
-    };
+    let user = User::behind_sudo()?;
+    let folder = User::run_as(user.as_ref(), prepare)??;
     let path = folder.path().to_owned();
     let result = run_in(&path, &signals);
-    if folder.hand_over() && result.is_err() && dir.is_none() {
+    let is_kept = User::run_as(user.as_ref(), || folder.hand_over())?;
+    if is_kept && result.is_err() && dir.is_none() {
         eprintln!("what was captured until then is in {path:?}");
     }
     result

@@ -82,11 +82,15 @@ fn is_planted(path: &Path) -> bool {
 
 /// Whether everybody may make files beside this one.
 fn is_everybodys(path: &Path) -> bool {
-    let folder = match path.parent() {
+    fs::metadata(folder_of(path)).is_ok_and(|folder| folder.mode() & 0o002 != 0)
+}
+
+/// The directory that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o002 != 0)
+    }
 }
 
 /// A file that will be written as a whole.
@@ -137,10 +141,7 @@ impl Place {
             Err(_) => {}
         }
         let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(&path);
         probe(folder)?;
         Ok(Some((folder.to_owned(), name.to_owned())))
     }

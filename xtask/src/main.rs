@@ -2,6 +2,7 @@
 
 mod bench;
 mod build_ebpf;
+mod command;
 mod deny;
 mod fuzz;
 mod install;

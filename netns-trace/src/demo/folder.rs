@@ -86,11 +86,11 @@ fn mark(folder: &Path) -> io::Result<Option<Flock<File>>> {
         .write(true)
         .create_new(true)
         .open(&path)?;
-    let inode = file.metadata()?.ino();
     let Ok(mark) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
         return Ok(None);
     };
-    let is_there = fs::symlink_metadata(&path).is_ok_and(|there| there.ino() == inode);
+    // Removed by a sweep that had the lock before?
+    let is_there = mark.metadata()?.nlink() > 0;
     Ok(is_there.then_some(mark))
 }
 

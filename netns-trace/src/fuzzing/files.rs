@@ -7,7 +7,7 @@ use super::{
     packets::{assert_bounded, options},
 };
 use crate::capture::{
-    Checksum, Packet, Tap, TextOptions, TextPrinter, TimeFormat,
+    Packet, Tap, TextOptions, TextPrinter, TimeFormat,
     input::{Input, InputError, Item},
 };
 
@@ -49,20 +49,7 @@ fn print(printer: &mut TextPrinter, file: &[u8], named: bool) -> Result<(), Inpu
                     egress: packet.egress,
                 });
                 text.clear();
-                let shown = Packet {
-                    interface: packet.interface as u32,
-                    egress: packet.egress == Some(true),
-                    time_ns: packet.time_ns,
-                    original_len: packet.original_len,
-                    data: packet.data,
-                    checksum: Checksum::Unknown,
-                    segmented: false,
-                    shed: false,
-                    drops: 0,
-                    id: packet.id,
-                    process: None,
-                };
-                printer.print(&mut text, &shown, interface.link_type, tap);
+                printer.print(&mut text, &Packet::from(packet), interface.link_type, tap);
                 assert_printable(&text);
                 if text.len() > NAMED {
                     assert_bounded(&text[NAMED..], packet.data);

@@ -39,11 +39,11 @@ pub enum ConfineError {
 ///
 /// There is no filter for this architecture, or the kernel refuses it. The thread is as it was then.
 pub fn confine(doings: Doings) -> Result<(), ConfineError> {
-    let program = program(doings)?;
+    let instructions = program(doings)?;
     // struct sock_fprog, linux/filter.h
     let program = libc::sock_fprog {
-        len: program.len() as libc::c_ushort,
-        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+        len: instructions.len() as libc::c_ushort,
+        filter: instructions.as_ptr().cast::<libc::sock_filter>().cast_mut(),
     };
     // Without SPEC_ALLOW, kernels before 5.16 turn speculative store bypass off for the thread, which costs the reader
     // of the ring dearly: <https://github.com/torvalds/linux/commit/2f46993d83ff>

@@ -109,6 +109,21 @@ impl User {
         })
     }
 
+    /// The same with the rights of a user, if there is one, else with our own, right here.
+    ///
+    /// # Errors
+    ///
+    /// As [`User::run`].
+    pub fn run_as<T: Send>(
+        user: Option<&Self>,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, UserError> {
+        match user {
+            Some(user) => user.run(work),
+            None => Ok(work()),
+        }
+    }
+
     /// Makes the calling thread this user's. The C library's functions would do it to all threads, and those that
     /// still need their rights would lose them.
     pub(super) fn become_it(&self) -> io::Result<()> {

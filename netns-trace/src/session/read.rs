@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use super::rights;
 use crate::{
     capture::{
-        Checksum, Packet, Tap, TextOptions, TextPrinter,
+        Packet, Tap, TextOptions, TextPrinter,
         input::{Input, InputPacket, Interface, Item},
     },
     dissect::{Dissector, link_type_name},
@@ -182,7 +182,7 @@ impl Reading<'_> {
                     });
                     let link_type = known.interface.link_type;
                     self.printer
-                        .print(&mut self.lines.text, &as_packet(&packet), link_type, tap);
+                        .print(&mut self.lines.text, &Packet::from(packet), link_type, tap);
                     if self.lines.text.len() >= FULL {
                         self.lines.write()?;
                     }
@@ -266,22 +266,6 @@ impl Known {
                 interface: 0,
             })
         })
-    }
-}
-
-fn as_packet<'a>(packet: &InputPacket<'a>) -> Packet<'a> {
-    Packet {
-        interface: packet.interface as u32,
-        egress: packet.egress == Some(true),
-        time_ns: packet.time_ns,
-        original_len: packet.original_len,
-        data: packet.data,
-        checksum: Checksum::Unknown,
-        segmented: false,
-        shed: false,
-        drops: 0,
-        id: packet.id,
-        process: None,
     }
 }
 

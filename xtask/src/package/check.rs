@@ -10,8 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{VERSION, man, output, run_it};
-use crate::install;
+use super::{VERSION, man};
+use crate::{
+    command::{must, output},
+    install,
+};
 
 /// What apt and dpkg write for themselves, whichever package they handle.
 const THEIRS: [&str; 5] = [
@@ -25,7 +28,7 @@ const THEIRS: [&str; 5] = [
 /// Checks it all.
 pub(super) fn run(package: &Path) -> Result<()> {
     install::need(&[("mmdebstrap", "mmdebstrap"), ("lintian", "lintian")])?;
-    run_it(
+    must(
         Command::new("lintian")
             .args(["--allow-root", "--fail-on", "error,warning"])
             // Of Debian's own archive alone.
@@ -104,7 +107,7 @@ impl System {
     fn new(folder: &Path) -> Result<Self> {
         let root = folder.join("root");
         println!("making a {} for the check", release()?);
-        run_it(
+        must(
             Command::new("mmdebstrap")
                 .args(["--quiet", "--variant=apt", "--mode=root"])
                 .arg("--include=bash-completion,fish,libpcap0.8,man-db,zsh")

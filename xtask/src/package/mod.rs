@@ -10,10 +10,13 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use clap_complete::{Generator as _, Shell};
 
-use crate::{install, root};
+use crate::{
+    command::{must, output},
+    install, root,
+};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CARGO_DEB: &str = "3.8.0";
@@ -108,13 +111,13 @@ fn command(folder: &Path, profile: Profile) -> Result<()> {
     cargo
         .args(["build", "--locked", "--package", "netns-trace"])
         .args(flags);
-    run_it(&mut cargo)?;
+    must(&mut cargo)?;
     let mut strip = Command::new("strip");
     strip
         .args(["--strip-unneeded", "-R", ".comment", "-o"])
         .arg(folder.join("netns-trace"))
         .arg(root().join("target").join(built).join("netns-trace"));
-    run_it(&mut strip)
+    must(&mut strip)
 }
 
 /// Packs all of it: `[package.metadata.deb]` says how.
@@ -147,7 +150,7 @@ fn debian(folder: &Path, profile: Profile) -> Result<PathBuf> {
     if profile == Profile::Dev {
         command.arg("--fast");
     }
-    run_it(&mut command)?;
+    must(&mut command)?;
     Ok(package)
 }
 
@@ -160,28 +163,6 @@ fn commit(format: &str) -> Result<String> {
 /// As Debian names it.
 fn architecture() -> Result<String> {
     output(Command::new("dpkg").arg("--print-architecture"))
-}
-
-/// Runs a command whose output is for people.
-fn run_it(command: &mut Command) -> Result<()> {
-    let status = command.status();
-    let status = status.with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed ({status})");
-    Ok(())
-}
-
-/// What a command prints, without the last end of line.
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.current_dir(root()).output();
-    let output = output.with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} failed ({}): {}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::command::must;
+
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
@@ -228,14 +230,6 @@ fn download(from: &str, to: &Path, sha256: Option<&str>) -> Result<()> {
         command.arg(format!("SHA256:{sha256}"));
     }
     must(command.stdout(Stdio::null())).with_context(|| format!("cannot fetch {from}"))
-}
-
-fn must(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed ({status})");
-    Ok(())
 }
 
 fn remove(path: &Path) -> Result<()> {

@@ -13,6 +13,8 @@ use pcap::Pcap;
 use pcapng::PcapNg;
 use stream::Stream;
 
+use super::{Checksum, Packet};
+
 /// Most bytes of a packet, as libpcap has it for all link types that we know.
 const MAX_PACKET: u32 = 256 << 10;
 
@@ -81,6 +83,25 @@ pub struct InputPacket<'a> {
     pub id: u64,
     /// What somebody has noted about it.
     pub comment: Option<&'a str>,
+}
+
+/// What a file does not tell is as of a packet of which nothing more is known.
+impl<'a> From<InputPacket<'a>> for Packet<'a> {
+    fn from(packet: InputPacket<'a>) -> Self {
+        Self {
+            interface: packet.interface as u32,
+            egress: packet.egress == Some(true),
+            time_ns: packet.time_ns,
+            original_len: packet.original_len,
+            data: packet.data,
+            checksum: Checksum::Unknown,
+            segmented: false,
+            shed: false,
+            drops: 0,
+            id: packet.id,
+            process: None,
+        }
+    }
 }
 
 /// What a file holds.
