@@ -1,6 +1,9 @@
 //! `capture --follow`: one file past the end of a namespace and into the next of its name.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use netns_trace_tests::{
     bed::{Bed, must},
@@ -100,6 +103,81 @@ fn a_name_that_comes_goes_and_comes_back_is_one_file() {
     assert!(told.contains("is back after about"), "{told}");
     let info = must("capinfos", &[&path]);
     assert!(info.contains("Number of interfaces in file: 2"), "{info}");
+}
+
+/// One target stays, so that its taps are there while those of the other one come: at interfaces of their own, and at
+/// the bridge, which has taps already.
+#[test]
+fn one_of_two_comes_back() {
+    for method in ["tcx", "clsact"] {
+        let mut bed = Bed::bridge();
+        let file = bed.file("two.pcapng");
+        let path = file.to_string_lossy().into_owned();
+        let both = format!("{},{}", bed.target("a"), bed.target("b"));
+        let mut args = vec!["capture", both.as_str(), "--follow", "--attach", method];
+        // A new clsact qdisc makes the kernel drop for an instant: nothing comes up behind.
+        args.extend(["--taps", "inside,bridge", "--no-latency", "-w", &path]);
+        let mut capture = Running::start(netns_trace(args));
+        capture.wait_for("listening on eth0@");
+        go(&mut bed);
+        capture.wait_for("is gone");
+        // What is a port already has the bridge on its way from the start.
+        let pair = ["link", "add", "va", "type", "veth", "peer", "name", "vnew"];
+        bed.in_ns("r", "ip", &pair);
+        bed.in_ns("r", "ip", &["link", "set", "va", "master", "br0", "up"]);
+        bed.add_namespace("a");
+        bed.in_ns("r", "ip", &["link", "set", "vnew", "netns", &bed.name("a")]);
+        for args in [
+            "link set vnew name eth0",
+            "addr add 10.9.0.2/24 dev eth0",
+            "link set eth0 up",
+        ] {
+            bed.in_ns("a", "ip", &args.split(' ').collect::<Vec<_>>());
+        }
+        capture.wait_for("is back after about");
+        capture.wait_for("listening on eth0@");
+        for name in ["a", "b"] {
+            let said = bed.in_ns(name, "ping", &["-c", "5", "-i", "0.01", "10.9.0.1"]);
+            assert!(said.contains(" 0% packet loss"), "{said}");
+        }
+        let pid = capture.pid();
+        capture.signal(Signal::SIGINT);
+        let done = capture.wait();
+        assert!(done.status.success(), "{method}: {done:?}");
+        let echoes = packets::read(&file)
+            .iter()
+            .filter(|packet| {
+                packet.data.get(12..14) == Some(&[8, 0]) && packet.data.get(23) == Some(&1)
+            })
+            .count();
+        // Ten of each, inside and at the bridge, of which each target is shown its own.
+        let shown = [
+            "-r",
+            &path,
+            "-t",
+            "r",
+            "-T",
+            "fields",
+            "-e",
+            "frame.time_relative",
+            "-e",
+            "frame.interface_name",
+            "-e",
+            "frame.packet_id",
+            "-e",
+            "_ws.col.Info",
+        ];
+        assert_eq!(
+            echoes,
+            40,
+            "{method}: {} {}",
+            done.stderr,
+            must("tshark", &shown)
+        );
+        assert!(!Path::new(&format!("/run/netns-trace/filters/{pid}")).exists());
+        let left = bed.in_ns("r", "tc", &["qdisc", "show", "dev", "br0"]);
+        assert!(!left.contains("clsact"), "{method}: {left}");
+    }
 }
 
 /// Docker's order: a pair on the host, of which one end is the bridge's port, and a tenth of a second

@@ -19,7 +19,7 @@ use nix::net::if_::if_indextoname;
 
 use super::{
     ProbeError,
-    clsact::{Clsact, Filter},
+    clsact::{self, Filter},
     error,
     kernel::has_tcx,
     link::TcxLink,
@@ -189,7 +189,6 @@ impl LoadedTap {
         site: &TapSite,
         hooks: &[Hook],
         method: AttachMethod,
-        clsact: &Clsact,
     ) -> Result<AttachedTap, ProbeError> {
         let method = method.resolve();
         let mut ebpf = self.ebpf;
@@ -206,7 +205,7 @@ impl LoadedTap {
                     .map_err(error::program)?;
                 let link = match method {
                     AttachMethod::Clsact => {
-                        clsact.attach(program, site, *hook).map(HookLink::Clsact)
+                        clsact::attach(program, site, *hook).map(HookLink::Clsact)
                     }
                     _ => attach_tcx(program, site, *hook).map(HookLink::Tcx),
                 };
@@ -214,7 +213,7 @@ impl LoadedTap {
                     Ok(link) => links.push(link),
                     Err(why) => {
                         for link in links {
-                            if let Err(also) = link.detach_here(clsact) {
+                            if let Err(also) = link.detach_here() {
                                 log::warn!("{}: {also}", site.label);
                             }
                         }
@@ -280,13 +279,13 @@ enum HookLink {
 
 impl HookLink {
     /// Detaches, on a thread that is in the link's namespace.
-    fn detach_here(self, clsact: &Clsact) -> Result<(), ProbeError> {
+    fn detach_here(self) -> Result<(), ProbeError> {
         match self {
             Self::Tcx(link) => {
                 drop(link);
                 Ok(())
             }
-            Self::Clsact(filter) => clsact.detach_here(&filter),
+            Self::Clsact(filter) => clsact::detach_here(&filter),
         }
     }
 }
@@ -306,10 +305,10 @@ impl AttachedTap {
 
     /// Whether its interface is gone: deleted, or with its namespace.
     #[must_use]
-    pub fn is_gone(&self, clsact: &Clsact) -> bool {
+    pub fn is_gone(&self) -> bool {
         self.links.iter().any(|link| match link {
             HookLink::Tcx(link) => link.is_gone(),
-            HookLink::Clsact(filter) => clsact.is_gone(filter),
+            HookLink::Clsact(filter) => clsact::is_gone(filter),
         })
     }
 
@@ -318,13 +317,13 @@ impl AttachedTap {
     /// # Errors
     ///
     /// All failures, each with its interface; what can be detached is.
-    pub fn detach(self, clsact: &Clsact) -> Result<(), Vec<ProbeError>> {
+    pub fn detach(self) -> Result<(), Vec<ProbeError>> {
         let mut errors = Vec::new();
         for link in self.links {
             match link {
                 HookLink::Tcx(link) => drop(link),
                 HookLink::Clsact(filter) => {
-                    if let Err(why) = clsact.detach(&filter) {
+                    if let Err(why) = clsact::detach(&filter) {
                         errors.push(why);
                     }
                 }

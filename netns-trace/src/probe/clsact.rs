@@ -9,7 +9,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use aya::programs::{
@@ -59,131 +62,171 @@ impl Filter {
     }
 }
 
-/// The filters of this process.
-#[derive(Clone, Default)]
-pub struct Clsact {
-    list: Arc<Mutex<Option<Flock<File>>>>,
+/// This process's list, which is there as long as one of its filters is. One serves all of its runs: a lock belongs to
+/// an open file, so a second one would wait for the first for ever.
+static LIST: Mutex<List> = Mutex::new(List {
+    file: None,
+    filters: 0,
+});
+
+struct List {
+    file: Option<Flock<File>>,
+    /// Filters that are on it and not taken off.
+    filters: usize,
 }
 
-impl Clsact {
-    /// Adds a filter, on a thread that is in the site's namespace.
-    pub(super) fn attach(
-        &self,
-        program: &mut SchedClassifier,
-        site: &TapSite,
-        hook: Hook,
-    ) -> Result<Filter, ProbeError> {
-        let filter = Filter {
-            ns_path: site.ns.path().to_owned(),
-            ns: site.ns.identity().clone(),
-            ifname: site.ifname.clone(),
-            ifindex: site.ifindex,
-            egress: hook == Hook::Egress,
-            handle: std::process::id(),
-            label: site.label.clone(),
-        };
-        // Written down first: what is not there after all is no harm to the sweep.
-        self.write_down(&filter)
-            .map_err(|why| failed(&filter, "write its list", &why))?;
-        let mark = Mark::lock(&filter).map_err(|why| failed(&filter, "mark its qdisc", &why))?;
-        if !tc::has_clsact(site.ifindex).map_err(|why| failed(&filter, "list its qdiscs", &why))? {
-            mark.set(&filter)
-                .map_err(|why| failed(&filter, "mark its qdisc", &why))?;
-            match tc::add_clsact(site.ifindex) {
-                Ok(()) => {}
-                Err(why) if why.errno() == Some(Errno::EEXIST as i32) => mark.clear(),
-                Err(why) => {
-                    mark.clear();
-                    return Err(failed(&filter, "add a clsact qdisc", &why));
-                }
-            }
-        }
-        let attach_type = match hook {
-            Hook::Ingress => TcAttachType::Ingress,
-            Hook::Egress => TcAttachType::Egress,
-        };
-        let options = NlOptions {
-            priority: PRIORITY,
-            handle: TcHandle::from(filter.handle),
-            classid: None,
-        };
-        let attached = program
-            .attach_with_options(&site.ifname, attach_type, TcAttachOptions::Netlink(options))
-            .and_then(|id| program.take_link(id));
-        match attached {
-            Ok(link) => {
-                // Dropping it would detach it, wherever that thread happens to be.
-                std::mem::forget(link);
-                Ok(filter)
-            }
-            Err(why) => {
-                let why = ProbeError::Attach {
-                    interface: site.label.clone(),
-                    why: format!("clsact {hook}: {}", error::chain(&why)),
-                };
-                if let Err(also) = release_qdisc(&filter, &mark) {
-                    log::warn!("{}: {also}", filter.label);
-                }
-                Err(why)
-            }
-        }
-    }
+fn list() -> MutexGuard<'static, List> {
+    LIST.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// Removes a filter, on a thread that is in its namespace.
-    pub(super) fn detach_here(&self, filter: &Filter) -> Result<(), ProbeError> {
-        remove(filter).map_err(|why| failed(filter, "remove our filter", &why))
-    }
-
-    /// Enters a filter's namespace and removes it. One that went with its interface or its
-    /// namespace is no error.
-    pub(super) fn detach(&self, filter: &Filter) -> Result<(), ProbeError> {
-        match NetNs::reopen(&filter.ns_path, &filter.ns) {
-            Ok(ns) => ns.run(|| self.detach_here(filter))?,
-            Err(why) if why.is_gone() => {
-                forget_mark(filter);
-                Ok(())
-            }
-            Err(why) => Err(why.into()),
+impl List {
+    /// Adds a filter; the list is made with the first one.
+    fn write_down(&mut self, filter: &Filter) -> io::Result<()> {
+        if self.file.is_none() {
+            let mut options = OpenOptions::new();
+            self.file = Some(open_locked(&own_list(), options.append(true).create(true))?);
         }
-    }
-
-    /// Whether the interface of a filter is gone, by itself or with its namespace.
-    pub(super) fn is_gone(&self, filter: &Filter) -> bool {
-        let there = NetNs::reopen(&filter.ns_path, &filter.ns)
-            .and_then(|ns| ns.run(|| if_nametoindex(filter.ifname.as_str())));
-        match there {
-            Ok(Ok(index)) => index != filter.ifindex,
-            Ok(Err(errno)) => errno == Errno::ENODEV,
-            Err(why) => why.is_gone(),
-        }
-    }
-
-    /// Adds a filter to this process's list, which is made with the first one.
-    fn write_down(&self, filter: &Filter) -> io::Result<()> {
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.is_none() {
-            let path = list_path(&Path::new(FOLDER).join("filters"));
-            *list = Some(open_locked(
-                &path,
-                OpenOptions::new().append(true).create(true),
-            )?);
-        }
-        if let Some(list) = list.as_mut() {
+        if let Some(file) = &mut self.file {
             let mut line = serde_json::to_string(filter)?;
             line.push('\n');
-            list.write_all(line.as_bytes())?;
+            file.write_all(line.as_bytes())?;
         }
+        self.filters += 1;
         Ok(())
     }
 
-    /// Closes this process's list, once all its filters are off.
-    pub fn close(&self) {
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.take().is_some() {
-            let path = list_path(&Path::new(FOLDER).join("filters"));
-            remove_file(&path);
+    /// One of them is off; the list goes with the last.
+    fn cross_off(&mut self) {
+        self.filters = self.filters.saturating_sub(1);
+        if self.filters == 0 && self.file.is_some() {
+            remove_file(&own_list());
+            self.file = None;
             remove_empty_folders();
         }
+    }
+}
+
+fn own_list() -> PathBuf {
+    Path::new(FOLDER)
+        .join("filters")
+        .join(std::process::id().to_string())
+}
+
+/// A number that no other filter has at one hook: two runs of one process may tap one interface.
+fn new_handle() -> u32 {
+    /// No process has a larger number: <https://github.com/torvalds/linux/blob/v6.12/include/linux/threads.h#L34>
+    const PID_BITS: u32 = 22;
+    static FILTERS: AtomicU32 = AtomicU32::new(0);
+    let number = FILTERS.fetch_add(1, Ordering::Relaxed) % (1 << (31 - PID_BITS));
+    number << PID_BITS | std::process::id()
+}
+
+/// Adds a filter, on a thread that is in the site's namespace.
+pub(super) fn attach(
+    program: &mut SchedClassifier,
+    site: &TapSite,
+    hook: Hook,
+) -> Result<Filter, ProbeError> {
+    let filter = Filter {
+        ns_path: site.ns.path().to_owned(),
+        ns: site.ns.identity().clone(),
+        ifname: site.ifname.clone(),
+        ifindex: site.ifindex,
+        egress: hook == Hook::Egress,
+        handle: new_handle(),
+        label: site.label.clone(),
+    };
+    // Written down first: what is not there after all is no harm to the sweep.
+    let written = list().write_down(&filter);
+    written.map_err(|why| failed(&filter, "write its list", &why))?;
+    let attached = attach_listed(program, &filter, hook);
+    if attached.is_err() {
+        list().cross_off();
+    }
+    attached.map(|()| filter)
+}
+
+fn attach_listed(
+    program: &mut SchedClassifier,
+    filter: &Filter,
+    hook: Hook,
+) -> Result<(), ProbeError> {
+    let mark = Mark::lock(filter).map_err(|why| failed(filter, "mark its qdisc", &why))?;
+    if !tc::has_clsact(filter.ifindex).map_err(|why| failed(filter, "list its qdiscs", &why))? {
+        mark.set(filter)
+            .map_err(|why| failed(filter, "mark its qdisc", &why))?;
+        match tc::add_clsact(filter.ifindex) {
+            Ok(()) => {}
+            Err(why) if why.errno() == Some(Errno::EEXIST as i32) => mark.clear(),
+            Err(why) => {
+                mark.clear();
+                return Err(failed(filter, "add a clsact qdisc", &why));
+            }
+        }
+    }
+    let attach_type = match hook {
+        Hook::Ingress => TcAttachType::Ingress,
+        Hook::Egress => TcAttachType::Egress,
+    };
+    let options = NlOptions {
+        priority: PRIORITY,
+        handle: TcHandle::from(filter.handle),
+        classid: None,
+    };
+    let attached = program
+        .attach_with_options(
+            &filter.ifname,
+            attach_type,
+            TcAttachOptions::Netlink(options),
+        )
+        .and_then(|id| program.take_link(id));
+    match attached {
+        Ok(link) => {
+            // Dropping it would detach it, wherever that thread happens to be.
+            std::mem::forget(link);
+            Ok(())
+        }
+        Err(why) => {
+            let why = ProbeError::Attach {
+                interface: filter.label.clone(),
+                why: format!("clsact {hook}: {}", error::chain(&why)),
+            };
+            if let Err(also) = release_qdisc(filter, &mark) {
+                log::warn!("{}: {also}", filter.label);
+            }
+            Err(why)
+        }
+    }
+}
+
+/// Removes a filter, on a thread that is in its namespace.
+pub(super) fn detach_here(filter: &Filter) -> Result<(), ProbeError> {
+    remove(filter).map_err(|why| failed(filter, "remove our filter", &why))?;
+    list().cross_off();
+    Ok(())
+}
+
+/// Enters a filter's namespace and removes it. One that went with its interface or its namespace is no error.
+pub(super) fn detach(filter: &Filter) -> Result<(), ProbeError> {
+    match NetNs::reopen(&filter.ns_path, &filter.ns) {
+        Ok(ns) => ns.run(|| detach_here(filter))?,
+        Err(why) if why.is_gone() => {
+            forget_mark(filter);
+            list().cross_off();
+            Ok(())
+        }
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// Whether the interface of a filter is gone, by itself or with its namespace.
+pub(super) fn is_gone(filter: &Filter) -> bool {
+    let there = NetNs::reopen(&filter.ns_path, &filter.ns)
+        .and_then(|ns| ns.run(|| if_nametoindex(filter.ifname.as_str())));
+    match there {
+        Ok(Ok(index)) => index != filter.ifindex,
+        Ok(Err(errno)) => errno == Errno::ENODEV,
+        Err(why) => why.is_gone(),
     }
 }
 
@@ -204,10 +247,6 @@ fn open_locked(path: &Path, options: &OpenOptions) -> io::Result<Flock<File>> {
             return Ok(file);
         }
     }
-}
-
-fn list_path(folder: &Path) -> PathBuf {
-    folder.join(std::process::id().to_string())
 }
 
 fn failed(filter: &Filter, what: &str, why: &dyn std::error::Error) -> ProbeError {

@@ -32,7 +32,7 @@ use netns_trace_ebpf::{MAX_SOCKETS, feature};
 use self::pins::Pins;
 pub use self::{
     attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
-    clsact::{Clsact, leftovers, sweep},
+    clsact::{leftovers, sweep},
     cost::measure_cost,
     error::ProbeError,
     kernel::{check_kernel, check_privileges, needed_later, possible_cpus},

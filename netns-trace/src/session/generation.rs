@@ -147,15 +147,21 @@ impl Attached {
         self.shape == *shape
     }
 
-    /// Brings up the plan's other taps behind, on a thread that has the rights of this one. No
-    /// namespace is held open afterwards but by that thread.
+    /// Brings up the plan's other taps: here what is still missing of those that it starts with, the others behind,
+    /// on a thread that has the rights of this one. No namespace is held open afterwards but by that thread.
     ///
     /// # Errors
     ///
     /// There is no thread.
     pub(super) fn bring_up_rest(mut self, plan: &Plan, config: &CaptureConfig) -> Result<Rising> {
         let is_missing = |tap: &&PlannedTap| !self.taps.has(tap.number);
-        let rest = plan.taps.iter().filter(is_missing).cloned().collect();
+        let missing = plan.taps.iter().filter(is_missing).cloned();
+        let (first, rest): (Vec<_>, Vec<_>) = missing.partition(PlannedTap::is_first);
+        for tap in &first {
+            if let Err(why) = self.taps.bring_up(&mut self.probe, tap, config.attach) {
+                log::warn!("a tap is missing: {why:#}");
+            }
+        }
         self.taps.bring_up_behind(self.probe, rest, config.attach)?;
         Ok(Rising {
             maps: self.maps,

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use super::plan::PlannedTap;
 use crate::{
     privilege::raised,
-    probe::{AttachMethod, AttachedTap, Clsact, Hook, LoadedTap, Probe, TapSite},
+    probe::{AttachMethod, AttachedTap, Hook, LoadedTap, Probe, TapSite},
     topology::Site,
 };
 
@@ -29,7 +29,6 @@ pub(super) struct LiveTap {
 /// The taps of a capture that are up, and the thread that brings up the rest.
 pub(super) struct Taps {
     live: Vec<LiveTap>,
-    clsact: Clsact,
     rest: Option<Rest>,
 }
 
@@ -49,24 +48,18 @@ pub(super) fn tap_site(site: &Site) -> TapSite {
     }
 }
 
-fn bring_up(
-    probe: &mut Probe,
-    clsact: &Clsact,
-    tap: &PlannedTap,
-    method: AttachMethod,
-) -> Result<AttachedTap> {
+fn bring_up(probe: &mut Probe, tap: &PlannedTap, method: AttachMethod) -> Result<AttachedTap> {
     let loaded = probe.load(
         tap.config,
         tap.filter.as_ref().map(|filter| filter.as_slice()),
     )?;
-    Ok(loaded.attach(&tap_site(&tap.site), &tap.hooks, method, clsact)?)
+    Ok(loaded.attach(&tap_site(&tap.site), &tap.hooks, method)?)
 }
 
 impl Taps {
     pub(super) fn new() -> Self {
         Self {
             live: Vec::new(),
-            clsact: Clsact::default(),
             rest: None,
         }
     }
@@ -78,7 +71,7 @@ impl Taps {
         tap: &PlannedTap,
         method: AttachMethod,
     ) -> Result<()> {
-        match bring_up(probe, &self.clsact, tap, method) {
+        match bring_up(probe, tap, method) {
             Ok(attached) => self.live.push(LiveTap {
                 number: tap.number,
                 tap: attached,
@@ -100,7 +93,7 @@ impl Taps {
         hooks: &[Hook],
         method: AttachMethod,
     ) -> Result<()> {
-        let tap = loaded.attach(site, hooks, method, &self.clsact)?;
+        let tap = loaded.attach(site, hooks, method)?;
         self.live.push(LiveTap { number, tap });
         Ok(())
     }
@@ -114,7 +107,7 @@ impl Taps {
     ) -> Result<()> {
         let (sender, arrivals) = channel();
         let stop = Arc::new(AtomicBool::new(false));
-        let (clsact, stopped) = (self.clsact.clone(), Arc::clone(&stop));
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("attach".to_owned())
             .spawn(move || {
@@ -122,7 +115,7 @@ impl Taps {
                     if stopped.load(Ordering::Relaxed) {
                         return;
                     }
-                    let result = bring_up(&mut probe, &clsact, tap, method);
+                    let result = bring_up(&mut probe, tap, method);
                     if let Err(unwanted) = sender.send((tap.number, result)) {
                         // Nobody waits any more: what was attached goes again.
                         drop(unwanted);
@@ -166,7 +159,7 @@ impl Taps {
     fn take_gone_ones(&mut self) -> Vec<u32> {
         let (gone, live) = std::mem::take(&mut self.live)
             .into_iter()
-            .partition(|live| live.tap.is_gone(&self.clsact));
+            .partition(|live| live.tap.is_gone());
         self.live = live;
         let gone: Vec<LiveTap> = gone;
         gone.into_iter()
@@ -185,7 +178,7 @@ impl Taps {
 
     fn detach(&self, tap: AttachedTap) {
         let label = tap.label().to_owned();
-        if let Err(errors) = tap.detach(&self.clsact) {
+        if let Err(errors) = tap.detach() {
             for why in errors {
                 log::error!("{label}: {why}");
             }
@@ -211,7 +204,6 @@ impl Taps {
             for live in std::mem::take(&mut self.live) {
                 self.detach(live.tap);
             }
-            self.clsact.close();
         });
     }
 }
