@@ -7,7 +7,9 @@ use netns_trace_ebpf::{RecordHeader, record};
 use crate::process::Process;
 
 /// How packets of an interface start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum LinkType {
     /// With an Ethernet header.
     Ethernet,

@@ -16,6 +16,7 @@ use aya::{
 };
 use netns_trace_ebpf::{EGRESS, INGRESS};
 use nix::net::if_::if_indextoname;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ProbeError,
@@ -27,7 +28,7 @@ use super::{
 use crate::netns::NetNs;
 
 /// One of an interface's two hooks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Hook {
     /// What the interface receives.
     Ingress,

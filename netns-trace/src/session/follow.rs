@@ -21,13 +21,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::{CaptureConfig, following::Following, generation::Rising, plan::Plan};
+use super::{CaptureConfig, following::Following, generation::Rising, outline::Outline};
 use crate::target::Target;
 
 /// A target that has come, or come back.
 pub(super) struct Arrival {
     /// Its taps, by the names that are known now.
-    pub(super) plan: Plan,
+    pub(super) plan: Outline,
     /// The first are up. What they have seen is in their ring.
     pub(super) taps: Rising,
     /// What was before, for people.

@@ -20,7 +20,7 @@ use nix::{
 
 use super::{
     CaptureConfig, candidate::Candidate, early::EarlyTaps, follow::Arrival, generation::Attached,
-    plan::Plan, targets::plan_for,
+    outline::Outline, plan::Plan, targets::plan_for,
 };
 use crate::{
     container::Containers,
@@ -410,6 +410,7 @@ impl Following {
             Ok(taps) => taps,
             Err(why) => return log::warn!("not captured: {why:#}"),
         };
+        let plan = Outline::of(&plan);
         let arrival = Arrival { plan, taps, note };
         // Nobody takes it once the capture has ended: then its taps go again.
         drop(self.sender.send(arrival));

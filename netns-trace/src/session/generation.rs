@@ -18,6 +18,7 @@ use super::{
     CaptureConfig, IDLE_GAP,
     hold::{Hold, Verdict},
     meter::Meter,
+    outline::Outline,
     plan::{FilterCode, Plan, PlannedTap},
     taken::{Taken, Written},
     taps::Taps,
@@ -206,7 +207,7 @@ impl Generation {
     /// # Errors
     ///
     /// The ring cannot be waited for.
-    pub(super) fn new(rising: Rising, plan: &Plan, mut written: Written) -> Result<Self> {
+    pub(super) fn new(rising: Rising, plan: &Outline, mut written: Written) -> Result<Self> {
         let Rising { mut maps, taps } = rising;
         written.makers = maps.makers.take();
         Ok(Self {

@@ -14,6 +14,7 @@ use super::{
     LatencyConfig,
     config::Direction,
     meter::Meter,
+    outline::Outline,
     plan::{self, Plan, Wishes},
     rights,
     signals::{Signals, Wish},
@@ -85,7 +86,7 @@ impl Measurement {
             taps.bring_up(&mut probe, tap, config.attach)?;
         }
         let maps = probe.take_maps()?;
-        let mut meter = Meter::new(&plan, config.idle_gap.as_nanos() as u64);
+        let mut meter = Meter::new(&Outline::of(&plan), config.idle_gap.as_nanos() as u64);
         meter.set_probe_cost(measure_cost());
         meter.mark(&maps)?;
         Ok(Self {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::plan::{Plan, PlannedTap};
+use super::outline::{Outline, OutlinedTap};
 use crate::{
     latency::{Direction, Report, Samples, Segment, TargetLabel},
     probe::{GroupSum, Hook, ProbeMaps},
@@ -43,19 +43,18 @@ struct HookOf {
 }
 
 impl HookOf {
-    fn new(number: u32, taps: &[PlannedTap]) -> Self {
+    fn new(number: u32, taps: &[OutlinedTap]) -> Self {
         let (tap, hook) = (number / 2, Hook::BOTH[(number % 2) as usize]);
-        let label = taps.get(tap as usize).map_or_else(String::new, |tap| {
-            format!("{}/{}", tap.site.ns_label, tap.site.link.printable_name())
-        });
+        let tap_there = taps.get(tap as usize);
+        let label = tap_there.map_or_else(String::new, OutlinedTap::end_label);
         Self { tap, hook, label }
     }
 }
 
 impl Meter {
     /// For the segments of a plan.
-    pub(super) fn new(plan: &Plan, idle_gap_ns: u64) -> Self {
-        let segments = plan.ways.segments().iter().map(|segment| MeteredSegment {
+    pub(super) fn new(plan: &Outline, idle_gap_ns: u64) -> Self {
+        let segments = plan.segments.iter().map(|segment| MeteredSegment {
             name: segment.name.clone(),
             direction: segment.direction,
             from: HookOf::new(segment.from, &plan.taps),

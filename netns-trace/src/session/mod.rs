@@ -18,6 +18,7 @@ mod latency;
 mod live;
 mod meter;
 mod names;
+mod outline;
 mod overhead;
 mod plan;
 mod processes;

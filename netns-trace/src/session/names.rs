@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::plan::Plan;
+use super::outline::Outline;
 use crate::{
     inventory::{Inventory, Namespace},
     topology::{Link, Role},
@@ -30,11 +30,13 @@ pub(super) struct Names {
 
 impl Names {
     /// The targets' own, as far as they are news.
-    pub(super) fn of_targets(&mut self, plan: &Plan) -> Vec<Named> {
-        let inside = plan.taps.iter().map(|tap| &tap.site);
-        let inside = inside.filter(|site| matches!(site.role, Role::Inside | Role::Peer));
-        let named = inside
-            .flat_map(|site| addresses(&site.link).map(|address| (address, site.ns_label.clone())));
+    pub(super) fn of_targets(&mut self, plan: &Outline) -> Vec<Named> {
+        let inside = plan.taps.iter();
+        let inside = inside.filter(|tap| matches!(tap.role, Role::Inside | Role::Peer));
+        let named = inside.flat_map(|tap| {
+            let addresses = tap.addresses.iter().copied().filter(means_it_everywhere);
+            addresses.map(|address| (address, tap.ns_label.clone()))
+        });
         let mut news = Vec::new();
         for (address, name) in named {
             if self.told.get(&address) != Some(&name) {
@@ -104,7 +106,11 @@ fn of_all(namespaces: &[Namespace]) -> Vec<Named> {
 /// An interface's addresses that mean it beyond its own namespace.
 fn addresses(link: &Link) -> impl Iterator<Item = IpAddr> {
     let all = link.addresses.iter().map(|(address, _)| *address);
-    all.filter(|address| !address.is_loopback() && !address.is_unspecified())
+    all.filter(means_it_everywhere)
+}
+
+fn means_it_everywhere(address: &IpAddr) -> bool {
+    !address.is_loopback() && !address.is_unspecified()
 }
 
 #[cfg(test)]

@@ -97,9 +97,14 @@ impl PlannedTap {
     /// these nobody to tell them, they would take the target's first packets for others'.
     #[must_use]
     pub(super) fn is_first(&self) -> bool {
-        let tells = |features: &u32| features & feature::TELL != 0;
-        self.is_written()
-            || (self.site.role == Role::Inside && self.config.features.iter().any(tells))
+        self.is_written() || (self.site.role == Role::Inside && !self.tells().is_empty())
+    }
+
+    /// Its hooks whose word on a packet the records of shared taps wait for.
+    #[must_use]
+    pub(super) fn tells(&self) -> Vec<Hook> {
+        let tells = |hook: &&Hook| self.config.features[hook.index() as usize] & feature::TELL != 0;
+        self.hooks.iter().filter(tells).copied().collect()
     }
 
     /// Whether packets at a hook leave the target; otherwise they enter it.
@@ -188,26 +193,6 @@ impl Plan {
             tap.filter = Some(insns);
         }
         Ok(self)
-    }
-
-    /// The targets' own taps, with the inodes of their namespaces.
-    pub(super) fn inside(&self) -> Vec<(u32, u64)> {
-        let own = self.taps.iter().filter(|tap| tap.site.role == Role::Inside);
-        own.map(|tap| (tap.number, tap.site.ns.inode())).collect()
-    }
-
-    /// The hooks whose word on a packet the records of shared taps wait for.
-    pub(crate) fn tellers(&self) -> Vec<(u32, Hook)> {
-        let tells = |tap: &PlannedTap, hook: &Hook| {
-            tap.config.features[hook.index() as usize] & feature::TELL != 0
-        };
-        self.taps
-            .iter()
-            .flat_map(|tap| {
-                let hooks = tap.hooks.iter().filter(move |hook| tells(tap, hook));
-                hooks.map(|hook| (tap.number, *hook))
-            })
-            .collect()
     }
 }
 
@@ -499,11 +484,4 @@ fn is_decided(role: Role, hook: Hook) -> bool {
         Role::Bridge => hook == Hook::Ingress,
         _ => hook == Hook::Egress,
     }
-}
-
-/// The link types of the written taps, each once.
-#[must_use]
-pub(super) fn link_types(plan: &Plan) -> BTreeSet<u16> {
-    let written = plan.taps.iter().filter(|tap| tap.is_written());
-    written.map(|tap| tap.link_type.number()).collect()
 }

@@ -22,7 +22,7 @@ use anyhow::{Context as _, Result};
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 
-use super::plan::{Plan, PlannedTap};
+use super::outline::{Outline, OutlinedTap};
 use crate::{
     capture::LinkType,
     inspect::socket_owners,
@@ -135,19 +135,20 @@ impl Processes {
     }
 
     /// Takes in the namespaces of a plan, and the sockets that are there.
-    pub(super) fn admit(&mut self, plan: &Plan) {
-        let is_shared = |tap: &PlannedTap| tap.is_written() && tap.owner.is_none();
-        if self.packets.is_none() && plan.taps.iter().any(is_shared) {
+    pub(super) fn admit(&mut self, plan: &Outline) {
+        let is_shared = |tap: &OutlinedTap| tap.owner.is_none();
+        if self.packets.is_none() && plan.written().any(is_shared) {
             self.packets = Some(Recent::new(MAX_PACKETS));
         }
         for ns in plan.taps.iter().filter_map(|tap| tap.owner.as_ref()) {
-            if let Entry::Vacant(entry) = self.owners.entry(ns.inode()) {
+            let inode = ns.identity.inode;
+            if let Entry::Vacant(entry) = self.owners.entry(inode) {
                 entry.insert(Owner {
-                    path: ns.path().to_owned(),
-                    identity: ns.identity().clone(),
+                    path: ns.path.clone(),
+                    identity: ns.identity.clone(),
                     next_look: Some(Instant::now()),
                 });
-                self.look(ns.inode());
+                self.look(inode);
             }
         }
         let end = Instant::now() + FIRST_WAIT;

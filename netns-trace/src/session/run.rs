@@ -22,7 +22,7 @@ use super::{
     completed::Completed,
     follow::{Arrival, Follower},
     generation::{Attached, Generation, readable},
-    plan::link_types,
+    outline::Outline,
     processes::Processes,
     rights,
     signals::{Signals, Wish},
@@ -96,7 +96,7 @@ pub fn filter_code(config: &CaptureConfig) -> Result<String> {
     let targets = find_targets(&config.targets, false)?;
     let plan = plan_for(&targets, config)?;
     let mut text = String::new();
-    for link_type in link_types(&plan) {
+    for link_type in Outline::of(&plan).link_types() {
         let program = filter.compile(link_type, config.snaplen)?;
         writeln!(text, "classic BPF, link type {link_type}:\n{program}")?;
         writeln!(text, "eBPF, link type {link_type}:")?;
@@ -116,7 +116,8 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
         [] => None,
         targets => Some(plan_for(targets, config)?),
     };
-    let link_types = match &plan {
+    let outline = plan.as_ref().map(Outline::of);
+    let link_types = match &outline {
         Some(plan) => check_link_types(config, &BTreeSet::new(), plan)?,
         None => BTreeSet::new(),
     };
@@ -134,7 +135,7 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
         None => open_output(config)?,
     };
     let mut taken = Taken::new(config, signals, output)?;
-    let written = plan.as_ref().map(|plan| taken.admit(plan));
+    let written = outline.as_ref().map(|plan| taken.admit(plan));
     let written = written.transpose()?;
     // The file's head goes out first: what takes no byte is refused before anything is attached.
     taken.flush();
@@ -142,14 +143,14 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
         bail!("{why}");
     }
     let mut generations = Vec::new();
-    if let (Some(plan), Some(written)) = (&plan, written) {
+    if let (Some(plan), Some(outline), Some(written)) = (&plan, &outline, written) {
         let attached = Attached::attach(plan, config)?;
         for why in &plan.missing {
             eprintln!("netns-trace: {why}");
         }
         written.announce();
         let rising = attached.bring_up_rest(plan, config)?;
-        generations.push(Generation::new(rising, plan, written)?);
+        generations.push(Generation::new(rising, outline, written)?);
     }
     taken.ask_names();
     let follower = config.follow.then(|| Follower::start(config, &targets));

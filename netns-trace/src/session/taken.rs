@@ -13,7 +13,7 @@ use super::{
     completed::Completed,
     hold::Verdict,
     names::Names,
-    plan::Plan,
+    outline::Outline,
     processes::{Passage, Processes},
     signals::Signals,
 };
@@ -165,31 +165,30 @@ impl<'a> Taken<'a> {
     /// # Errors
     ///
     /// An interface's description does not fit into a block.
-    pub(super) fn admit(&mut self, plan: &Plan) -> Result<Written> {
+    pub(super) fn admit(&mut self, plan: &Outline) -> Result<Written> {
         let mut taps = Vec::new();
-        for tap in plan.taps.iter().filter(|tap| tap.is_written()) {
-            let label = tap.site.to_string();
+        for tap in plan.written() {
+            let label = tap.label();
             let interface = self.output.interface(&InterfaceInfo {
                 name: label.clone(),
-                description: tap.description(),
+                description: tap.description.clone(),
                 link_type: tap.link_type,
                 snaplen: self.snaplen,
-                mac: tap.site.link.mac,
+                mac: tap.mac,
                 filter: self.filter.clone(),
             })?;
-            let inode = tap.site.ns.inode();
             let told = match self.generations {
                 0 => label.clone(),
-                _ => format!("{label} (inode {inode})"),
+                _ => format!("{label} (inode {})", tap.inode),
             };
-            let hooks = tap.written.iter().map(|hook| {
+            let hooks = tap.written.iter().map(|(hook, leaving)| {
                 let label = HookLabel {
                     tap: self.taps + tap.number,
                     interface,
                     label: told.clone(),
-                    ifname: tap.site.link.printable_name(),
-                    netns_inode: inode,
-                    leaving: tap.is_leaving(*hook),
+                    ifname: tap.ifname.clone(),
+                    netns_inode: tap.inode,
+                    leaving: *leaving,
                 };
                 WrittenHook {
                     hook: *hook,
@@ -202,7 +201,7 @@ impl<'a> Taken<'a> {
                 interface,
                 link_type: tap.link_type,
                 hooks: hooks.collect(),
-                owner: tap.owner.as_ref().map(|ns| ns.inode()),
+                owner: tap.owner.as_ref().map(|ns| ns.identity.inode),
                 label,
             });
         }

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::{
     CaptureConfig, OutputTo, Usage,
     config::{IDLE_GAP, max_segments},
+    outline::Outline,
     plan::{self, Plan, Shed, Wishes},
 };
 use crate::{
@@ -203,9 +204,9 @@ pub(super) fn plan_paths(paths: &[PathMap], config: &CaptureConfig) -> Result<Pl
 pub(super) fn check_link_types(
     config: &CaptureConfig,
     before: &BTreeSet<u16>,
-    plan: &Plan,
+    plan: &Outline,
 ) -> Result<BTreeSet<u16>, Usage> {
-    let all = &plan::link_types(plan) | before;
+    let all = &plan.link_types() | before;
     if all.len() > 1 && !matches!(config.output, OutputTo::Text(_)) {
         if config.format == Format::Pcap {
             return Err(Usage(

@@ -34,7 +34,7 @@ struct Step {
 type Place = (Option<u32>, u32, &'static str, bool);
 
 /// Two hooks between which times are recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct WaySegment {
     /// `veth`, `bridge`, `route`, several joined by `+`, or `total`.
     pub(super) name: String,

@@ -10,7 +10,9 @@ use super::{
 use crate::netns::NetNs;
 
 /// What an interface is on the way of the target's packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum Role {
     /// The target's own interface.
     Inside,
