@@ -2,7 +2,7 @@
 //!
 //! Imports run one way: `cli` → `demo`, `session`, `watch`, `exec`, `clean` → `capture`, `probe`, `filter`, `lab`, `link`,
 //! `inspect` → `inventory`, `target` → `container` → `topology` → `netns` → `dissect`, `process`, `privilege`,
-//! `place`, `plain_file`, `recent`, `signals`. `ARCHITECTURE.md` tells the way that a packet takes through them.
+//! `place`, `plain_file`, `helper`, `recent`, `signals`. `ARCHITECTURE.md` tells the way that a packet takes through them.
 
 pub mod capture;
 pub mod clean;
@@ -14,6 +14,7 @@ pub mod exec;
 pub mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
+mod helper;
 pub mod inspect;
 pub mod inventory;
 pub mod lab;

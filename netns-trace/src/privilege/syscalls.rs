@@ -112,8 +112,8 @@ fn one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendError
         .collect()
 }
 
-/// Memory, time, signals, other threads, what is open, and looking at files. Sockets are pairs of our own, by which a
-/// handler of signals wakes its thread.
+/// Memory, time, signals, other threads, what is open, and looking at files. Sockets are pairs of our own: the
+/// helper process is at the other end, or a handler of signals wakes its thread by them.
 const PLAIN: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_capget,
@@ -170,6 +170,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_readlinkat,
     libc::SYS_readv,
     libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
     libc::SYS_restart_syscall,
     libc::SYS_rseq,
     libc::SYS_rt_sigaction,
@@ -177,6 +178,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_yield,
+    libc::SYS_sendmsg,
     libc::SYS_sendto,
     libc::SYS_set_robust_list,
     libc::SYS_sigaltstack,
@@ -185,6 +187,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_sync_file_range,
     libc::SYS_tgkill,
     libc::SYS_uname,
+    libc::SYS_wait4,
     libc::SYS_write,
     libc::SYS_writev,
 ];
@@ -229,8 +232,6 @@ const NAMESPACES: &[c_long] = &[
     libc::SYS_connect,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
-    libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
     libc::SYS_setns,
     libc::SYS_setsockopt,
     libc::SYS_socket,

@@ -4,7 +4,7 @@
 //! something only there. TCX links need nothing of that sort to detach: they go with their
 //! descriptor. Filters of older kernels do, and are kept in `clsact`.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, os::fd::OwnedFd, str::FromStr, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -297,7 +297,53 @@ pub struct AttachedTap {
     links: Vec<HookLink>,
 }
 
+/// What has to be known of a tap that another process takes over, beside the descriptors of its links.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HandedTap {
+    label: String,
+    /// One for each link: a filter, or none where a descriptor keeps it.
+    links: Vec<Option<Filter>>,
+}
+
 impl AttachedTap {
+    /// Lets another process have it: from now on that keeps it, or nobody.
+    #[must_use]
+    pub fn hand_over(self) -> (HandedTap, Vec<OwnedFd>) {
+        let mut fds = Vec::new();
+        let links = self.links.into_iter().map(|link| match link {
+            HookLink::Clsact(filter) => Some(filter),
+            HookLink::Tcx(link) => {
+                fds.push(link.into_fd());
+                None
+            }
+        });
+        let links = links.collect();
+        let handed = HandedTap {
+            label: self.label,
+            links,
+        };
+        (handed, fds)
+    }
+
+    /// What another process has handed over.
+    ///
+    /// # Errors
+    ///
+    /// There are fewer descriptors than links.
+    pub fn take_over(handed: HandedTap, fds: Vec<OwnedFd>) -> Result<Self, ProbeError> {
+        let mut fds = fds.into_iter();
+        let links = handed.links.into_iter().map(|link| match link {
+            Some(filter) => Ok(HookLink::Clsact(filter)),
+            None => (fds.next())
+                .map(|fd| HookLink::Tcx(TcxLink::new(fd)))
+                .ok_or(ProbeError::Incomplete { part: "a link" }),
+        });
+        Ok(Self {
+            links: links.collect::<Result<_, _>>()?,
+            label: handed.label,
+        })
+    }
+
     /// `eth0@web`.
     #[must_use]
     pub fn label(&self) -> &str {

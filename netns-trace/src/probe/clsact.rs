@@ -26,7 +26,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Hook, ProbeError, TapSite, error, tc};
+use super::{Hook, ProbeError, TapSite, error, keeper::keeper, tc};
 use crate::{
     netns::{Identity, NetNs},
     topology::NetlinkError,
@@ -38,7 +38,7 @@ const FOLDER: &str = "/run/netns-trace";
 const PRIORITY: u16 = 1;
 
 /// A filter of ours, and where it is.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Filter {
     /// How its namespace was found, to enter it again.
     ns_path: PathBuf,
@@ -53,6 +53,11 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
+    /// `eth0@web`.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
     fn hook(&self) -> Hook {
         if self.egress {
             Hook::Egress
@@ -67,12 +72,22 @@ impl Filter {
 static LIST: Mutex<List> = Mutex::new(List {
     file: None,
     filters: 0,
+    shared: None,
 });
 
 struct List {
     file: Option<Flock<File>>,
     /// Filters that are on it and not taken off.
     filters: usize,
+    /// A helper process has it, too: that removes it.
+    shared: Option<Shared>,
+}
+
+/// A list that two processes have, with one lock, which is there as long as one of them.
+struct Shared {
+    path: PathBuf,
+    /// What this process has taken off.
+    off: Vec<Filter>,
 }
 
 fn list() -> MutexGuard<'static, List> {
@@ -80,12 +95,17 @@ fn list() -> MutexGuard<'static, List> {
 }
 
 impl List {
-    /// Adds a filter; the list is made with the first one.
-    fn write_down(&mut self, filter: &Filter) -> io::Result<()> {
+    fn open(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             let mut options = OpenOptions::new();
             self.file = Some(open_locked(&own_list(), options.append(true).create(true))?);
         }
+        Ok(())
+    }
+
+    /// Adds a filter; the list is made with the first one.
+    fn write_down(&mut self, filter: &Filter) -> io::Result<()> {
+        self.open()?;
         if let Some(file) = &mut self.file {
             let mut line = serde_json::to_string(filter)?;
             line.push('\n');
@@ -96,7 +116,11 @@ impl List {
     }
 
     /// One of them is off; the list goes with the last.
-    fn cross_off(&mut self) {
+    fn cross_off(&mut self, filter: &Filter) {
+        if let Some(shared) = &mut self.shared {
+            shared.off.push(filter.clone());
+            return;
+        }
         self.filters = self.filters.saturating_sub(1);
         if self.filters == 0 && self.file.is_some() {
             remove_file(&own_list());
@@ -110,6 +134,45 @@ fn own_list() -> PathBuf {
     Path::new(FOLDER)
         .join("filters")
         .join(std::process::id().to_string())
+}
+
+/// Makes this process's list for a helper process that is about to be started, and that will remove it.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub(crate) fn share_list() -> Result<(), ProbeError> {
+    let path = own_list();
+    let mut list = list();
+    list.open().map_err(|source| ProbeError::Write {
+        what: path.display().to_string(),
+        source,
+    })?;
+    list.shared = Some(Shared {
+        path,
+        off: Vec::new(),
+    });
+    Ok(())
+}
+
+/// In the helper process: takes off what is on the list and is not off yet, and removes it.
+pub(super) fn close_shared_list() {
+    let Some(shared) = list().shared.take() else {
+        return;
+    };
+    let all = fs::read(&shared.path).map(|text| listed(&text));
+    let left = all.map(|mut all| {
+        all.retain(|filter| !shared.off.contains(filter));
+        all
+    });
+    match left.and_then(|left| take_off(&left)) {
+        Ok(_) => {
+            remove_file(&shared.path);
+            list().file = None;
+            remove_empty_folders();
+        }
+        Err(why) => log::warn!("{} stays: {why}", shared.path.display()),
+    }
 }
 
 /// A number that no other filter has at one hook: two runs of one process may tap one interface.
@@ -141,7 +204,7 @@ pub(super) fn attach(
     written.map_err(|why| failed(&filter, "write its list", &why))?;
     let attached = attach_listed(program, &filter, hook);
     if attached.is_err() {
-        list().cross_off();
+        list().cross_off(&filter);
     }
     attached.map(|()| filter)
 }
@@ -202,17 +265,20 @@ fn attach_listed(
 /// Removes a filter, on a thread that is in its namespace.
 pub(super) fn detach_here(filter: &Filter) -> Result<(), ProbeError> {
     remove(filter).map_err(|why| failed(filter, "remove our filter", &why))?;
-    list().cross_off();
+    list().cross_off(filter);
     Ok(())
 }
 
 /// Enters a filter's namespace and removes it. One that went with its interface or its namespace is no error.
 pub(super) fn detach(filter: &Filter) -> Result<(), ProbeError> {
+    if let Some(keeper) = keeper() {
+        return keeper.detach(filter);
+    }
     match NetNs::reopen(&filter.ns_path, &filter.ns) {
         Ok(ns) => ns.run(|| detach_here(filter))?,
         Err(why) if why.is_gone() => {
             forget_mark(filter);
-            list().cross_off();
+            list().cross_off(filter);
             Ok(())
         }
         Err(why) => Err(why.into()),
@@ -221,6 +287,9 @@ pub(super) fn detach(filter: &Filter) -> Result<(), ProbeError> {
 
 /// Whether the interface of a filter is gone, by itself or with its namespace.
 pub(super) fn is_gone(filter: &Filter) -> bool {
+    if let Some(keeper) = keeper() {
+        return keeper.is_gone(filter);
+    }
     let there = NetNs::reopen(&filter.ns_path, &filter.ns)
         .and_then(|ns| ns.run(|| if_nametoindex(filter.ifname.as_str())));
     match there {
@@ -420,20 +489,26 @@ fn sweep_list(path: &Path) -> io::Result<usize> {
         // Swept by another one meanwhile.
         return Ok(0);
     }
-    let mut swept = 0;
-    for filter in listed(&fs::read(path)?) {
-        let Some(ns) = find(&filter) else {
-            forget_mark(&filter);
-            continue;
-        };
-        ns.run(|| remove(&filter))
-            .map_err(io::Error::other)?
-            .map_err(|why| io::Error::other(format!("{}: {why}", filter.label)))?;
-        swept += 1;
-    }
+    let swept = take_off(&listed(&fs::read(path)?))?;
     remove_file(path);
     drop(lock);
     Ok(swept)
+}
+
+/// Takes filters off, wherever their namespaces are by now; says of how many these are still there.
+fn take_off(filters: &[Filter]) -> io::Result<usize> {
+    let mut off = 0;
+    for filter in filters {
+        let Some(ns) = find(filter) else {
+            forget_mark(filter);
+            continue;
+        };
+        ns.run(|| remove(filter))
+            .map_err(io::Error::other)?
+            .map_err(|why| io::Error::other(format!("{}: {why}", filter.label)))?;
+        off += 1;
+    }
+    Ok(off)
 }
 
 /// The filters of a list. A line that was cut off names one that was not added yet.

@@ -65,6 +65,14 @@ pub enum ProbeError {
     /// The namespace could not be entered.
     #[error(transparent)]
     NetNs(#[from] crate::netns::NetNsError),
+    /// A file of ours could not be written.
+    #[error("cannot write {what}: {source}")]
+    Write {
+        /// Its path.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
     /// What the machine says of itself could not be read.
     #[error("cannot read {what}: {source}")]
     Read {

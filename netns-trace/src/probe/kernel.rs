@@ -7,7 +7,7 @@ use nix::sys::{
     utsname::uname,
 };
 
-use super::{AttachMethod, ProbeError};
+use super::ProbeError;
 use crate::privilege::{self, Capability};
 
 /// The BPF ring buffer's first release: <https://github.com/torvalds/linux/commit/457f44363a88>
@@ -91,28 +91,36 @@ pub fn check_privileges() -> Result<(), ProbeError> {
     }
 }
 
-/// What is needed still once all is attached: to use the maps, and to take off what does not go by itself.
+/// What loading and attaching need.
 #[must_use]
-pub fn needed_later(attach: AttachMethod) -> Vec<Capability> {
-    let mut needed = Vec::new();
+pub fn needed_to_attach() -> Vec<Capability> {
+    NEEDED.to_vec()
+}
+
+/// What taking clsact filters off needs, in their namespaces, with the list of them in /run.
+#[must_use]
+pub fn needed_to_detach() -> Vec<Capability> {
+    vec![
+        Capability::NetAdmin,
+        Capability::SysAdmin,
+        Capability::SysPtrace,
+        Capability::DacOverride,
+    ]
+}
+
+/// What is needed still to use the maps once all is attached.
+#[must_use]
+pub fn needed_later() -> Vec<Capability> {
     if release().is_ok_and(|release| version(&release) < FREE_MAPS) {
-        needed.push(Capability::Bpf);
+        vec![Capability::Bpf]
+    } else {
+        Vec::new()
     }
-    if attach.resolve() == AttachMethod::Clsact {
-        // Filters are taken off in their namespaces, and the list of them in /run is removed.
-        needed.extend([
-            Capability::NetAdmin,
-            Capability::SysAdmin,
-            Capability::SysPtrace,
-            Capability::DacOverride,
-        ]);
-    }
-    needed
 }
 
 /// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be lifted, making the maps
 /// tells why. <https://github.com/torvalds/linux/commit/97306be45fbe>
-pub(super) fn lift_memlock_limit() {
+pub(crate) fn lift_memlock_limit() {
     if let Err(errno) = setrlimit(Resource::RLIMIT_MEMLOCK, u64::MAX, u64::MAX) {
         log::debug!("RLIMIT_MEMLOCK stays as it is: {errno}");
     }

@@ -48,19 +48,19 @@ pub(super) struct FdById {
 }
 
 impl TcxLink {
-    /// Takes a link over from aya, which keeps its descriptor to itself.
+    /// Takes a link over from aya.
     pub(super) fn take(link: FdLink) -> io::Result<Self> {
-        let id = link.info().map_err(io::Error::other)?.id();
-        let mut attributes = FdById {
-            id,
-            next_id: 0,
-            flags: 0,
-        };
-        let fd = bpf(LINK_GET_FD_BY_ID, &mut attributes)?;
-        // SAFETY: the call succeeded, so it is a descriptor that nothing else owns.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        drop(link);
-        Ok(Self { fd })
+        Ok(Self { fd: own_fd(link)? })
+    }
+
+    /// From what keeps it.
+    pub(super) fn new(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
+    /// What keeps it attached.
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.fd
     }
 
     /// Whether the interface is gone: the kernel then takes the link off it and leaves index 0.
@@ -74,6 +74,21 @@ impl TcxLink {
         };
         bpf(OBJ_GET_INFO_BY_FD, &mut attributes).is_ok() && info.ifindex == 0
     }
+}
+
+/// A descriptor of a link, in place of aya's, which it keeps to itself.
+pub(super) fn own_fd(link: FdLink) -> io::Result<OwnedFd> {
+    let id = link.info().map_err(io::Error::other)?.id();
+    let mut attributes = FdById {
+        id,
+        next_id: 0,
+        flags: 0,
+    };
+    let fd = bpf(LINK_GET_FD_BY_ID, &mut attributes)?;
+    // SAFETY: the call succeeded, so it is a descriptor that nothing else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    drop(link);
+    Ok(fd)
 }
 
 /// The bpf system call.

@@ -1,15 +1,21 @@
 //! Who makes sockets: a program at the root of the control groups, which notes it.
 
-use std::{io, os::fd::AsFd};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
 
 use aya::{
     Ebpf, Pod,
-    maps::{HashMap, MapData},
-    programs::{CgroupAttachMode, CgroupSock, cgroup_sock::CgroupSockLink},
+    maps::{HashMap, Map, MapData},
+    programs::{
+        CgroupAttachMode, CgroupSock,
+        links::{FdLink, LinkError},
+    },
 };
 use netns_trace_ebpf::SocketMaker;
 
-use super::{ProbeError, error, pins};
+use super::{ProbeError, error, link::own_fd, pins};
 use crate::privilege::raised;
 
 /// [`SocketMaker`], as aya takes a map's value.
@@ -23,10 +29,16 @@ unsafe impl Pod for PodMaker {}
 /// The makers of the sockets that were made lately. They are noted as long as this is there.
 pub struct Makers {
     map: HashMap<MapData, u64, PodMaker>,
-    _link: CgroupSockLink,
+    _link: OwnedFd,
 }
 
-impl Makers {
+/// The same, not used yet.
+pub(super) struct NotedMakers {
+    map: MapData,
+    link: OwnedFd,
+}
+
+impl NotedMakers {
     /// Attaches the program for all processes: to the root of the control groups of version 2, which every kernel
     /// has, whether a system uses them or not. Others' programs there run as before.
     pub(super) fn attach(ebpf: &mut Ebpf) -> Result<Self, ProbeError> {
@@ -45,15 +57,37 @@ impl Makers {
             .attach(root.as_fd(), CgroupAttachMode::Single)
             .and_then(|id| program.take_link(id))
             .map_err(error::program)?;
-        let map = ebpf
-            .take_map("SOCKETS")
-            .ok_or(ProbeError::Incomplete { part: "SOCKETS" })?;
-        Ok(Self {
-            map: HashMap::try_from(map).map_err(error::map)?,
-            _link: link,
-        })
+        let link: Result<FdLink, LinkError> = link.try_into();
+        let link = link.map_err(io::Error::other).and_then(own_fd);
+        let link = link.map_err(|source| ProbeError::Read {
+            what: "the link of a program".to_owned(),
+            source,
+        })?;
+        let Some(Map::LruHashMap(map)) = ebpf.take_map("SOCKETS") else {
+            return Err(ProbeError::Incomplete { part: "SOCKETS" });
+        };
+        Ok(Self { map, link })
     }
 
+    /// From its map, and what keeps its program attached.
+    pub(super) fn new(map: MapData, link: OwnedFd) -> Self {
+        Self { map, link }
+    }
+
+    /// Those two.
+    pub(super) fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.map.fd().as_fd(), self.link.as_fd()]
+    }
+
+    pub(super) fn open(self) -> Result<Makers, ProbeError> {
+        Ok(Makers {
+            map: HashMap::try_from(Map::LruHashMap(self.map)).map_err(error::map)?,
+            _link: self.link,
+        })
+    }
+}
+
+impl Makers {
     /// Who made the socket of a cookie, if that was seen and is remembered.
     #[must_use]
     pub fn of(&self, socket: u64) -> Option<SocketMaker> {

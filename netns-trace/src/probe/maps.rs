@@ -1,13 +1,20 @@
 //! The maps that all taps of a capture share: the ring, the counters, the word that ends it.
 
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
 use aya::{
     Ebpf, Pod,
-    maps::{Array, MapData, PerCpuArray},
+    maps::{Array, Map, MapData, PerCpuArray},
 };
 use aya_log::EbpfLogger;
 use netns_trace_ebpf::{BUCKETS, Histogram, HookCounters, Pair, hook_index};
+use serde::{Deserialize, Serialize};
 
-use super::{Hook, ProbeError, ProbeOptions, error, makers::Makers, ring::Ring};
+use super::{
+    Hook, ProbeError, ProbeOptions, error,
+    makers::{Makers, NotedMakers},
+    ring::Ring,
+};
 use crate::privilege::raised;
 
 /// Maps of the object that exist once for all its loads.
@@ -71,16 +78,32 @@ pub struct GroupSum {
     pub buckets: Vec<u64>,
 }
 
-impl ProbeMaps {
+/// The same, not used yet: they can go to another process first.
+pub struct SharedMaps {
+    /// [`HANDED`], in that order.
+    maps: [MapData; 4],
+    ring_bytes: u32,
+    log: Option<KernelLog>,
+    makers: Option<NotedMakers>,
+}
+
+/// What the reader uses, and so what is handed over.
+const HANDED: [&str; 4] = ["RECORDS", "COUNTERS", "CONTROL", "HISTOGRAMS"];
+
+/// What has to be known of maps that come as descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HandedMaps {
+    ring_bytes: u32,
+    /// Two more descriptors: the map of makers, and what keeps their program attached.
+    makers: bool,
+}
+
+impl SharedMaps {
     pub(super) fn take(ebpf: &mut Ebpf, options: &ProbeOptions) -> Result<Self, ProbeError> {
         let mut map = |name| {
             ebpf.take_map(name)
                 .ok_or(ProbeError::Incomplete { part: name })
         };
-        let ring = Ring::open(map("RECORDS")?, options.ring_bytes)?;
-        let counters = PerCpuArray::try_from(map("COUNTERS")?).map_err(error::map)?;
-        let control = Array::try_from(map("CONTROL")?).map_err(error::map)?;
-        let histograms = PerCpuArray::try_from(map("HISTOGRAMS")?).map_err(error::map)?;
         let mut neighbours: Array<MapData, PodPair> =
             Array::try_from(map("PAIRS")?).map_err(error::map)?;
         for (index, pair) in &options.pairs {
@@ -88,21 +111,104 @@ impl ProbeMaps {
                 .set(*index, PodPair(*pair), 0)
                 .map_err(error::map)?;
         }
+        let mut data = |name| match map(name)? {
+            Map::RingBuf(data) | Map::Array(data) | Map::PerCpuArray(data) => Ok(data),
+            _ => Err(ProbeError::Incomplete { part: name }),
+        };
+        let [records, counters, control, histograms] = HANDED;
+        let maps = [
+            data(records)?,
+            data(counters)?,
+            data(control)?,
+            data(histograms)?,
+        ];
         let log = if options.verbose {
             Some(KernelLog(EbpfLogger::init(ebpf).map_err(error::log)?))
         } else {
             None
         };
         Ok(Self {
-            ring,
+            maps,
+            ring_bytes: options.ring_bytes,
             log,
             makers: None,
-            counters,
-            control,
-            histograms,
         })
     }
 
+    pub(super) fn note_makers(&mut self, makers: NotedMakers) {
+        self.makers = Some(makers);
+    }
+
+    /// Maps them for reading.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses, or they are not what they should be.
+    pub fn open(self) -> Result<ProbeMaps, ProbeError> {
+        let [records, counters, control, histograms] = self.maps;
+        let (counters, histograms) = (Map::PerCpuArray(counters), Map::PerCpuArray(histograms));
+        Ok(ProbeMaps {
+            ring: Ring::open(Map::RingBuf(records), self.ring_bytes)?,
+            log: self.log,
+            makers: self.makers.map(NotedMakers::open).transpose()?,
+            counters: PerCpuArray::try_from(counters).map_err(error::map)?,
+            control: Array::try_from(Map::Array(control)).map_err(error::map)?,
+            histograms: PerCpuArray::try_from(histograms).map_err(error::map)?,
+        })
+    }
+
+    /// What another process needs to have them, and their descriptors. The kernel side's diagnostics stay here.
+    #[must_use]
+    pub fn handed(&self) -> (HandedMaps, Vec<BorrowedFd<'_>>) {
+        let maps = self.maps.iter().map(|map| map.fd().as_fd());
+        let makers = self.makers.iter().flat_map(NotedMakers::fds);
+        let handed = HandedMaps {
+            ring_bytes: self.ring_bytes,
+            makers: self.makers.is_some(),
+        };
+        (handed, maps.chain(makers).collect())
+    }
+
+    /// What another process has handed over.
+    ///
+    /// # Errors
+    ///
+    /// It is not what it should be.
+    pub fn take_over(handed: &HandedMaps, fds: Vec<OwnedFd>) -> Result<Self, ProbeError> {
+        let mut fds = fds.into_iter();
+        let mut fd = |part| fds.next().ok_or(ProbeError::Incomplete { part });
+        let mut map = |name| {
+            let fd = fd(name)?;
+            // Some kernels ask for rights to tell what a map is like.
+            raised(|| MapData::from_fd(fd)).map_err(error::map)
+        };
+        let [records, counters, control, histograms] = HANDED;
+        let maps = [
+            map(records)?,
+            map(counters)?,
+            map(control)?,
+            map(histograms)?,
+        ];
+        let makers = if handed.makers {
+            Some(NotedMakers::new(map("SOCKETS")?, fd("their program")?))
+        } else {
+            None
+        };
+        Ok(Self {
+            maps,
+            ring_bytes: handed.ring_bytes,
+            log: None,
+            makers,
+        })
+    }
+
+    /// The kernel side's diagnostics, where they are wanted and have not been taken.
+    pub fn take_log(&mut self) -> Option<KernelLog> {
+        self.log.take()
+    }
+}
+
+impl ProbeMaps {
     /// What all CPUs counted at one hook of a tap so far.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod btf;
 pub(crate) mod clsact;
 mod cost;
 mod error;
+pub(crate) mod keeper;
 mod kernel;
 mod link;
 mod loader;
@@ -29,21 +30,25 @@ use aya::{EbpfLoader, programs::SchedClassifier};
 pub use netns_trace_ebpf::{HookCounters, Pair, TapConfig};
 use netns_trace_ebpf::{MAX_SOCKETS, feature};
 
-use self::pins::Pins;
 pub use self::{
-    attach::{AttachMethod, AttachedTap, Hook, LoadedTap, TapSite},
+    attach::{AttachMethod, AttachedTap, HandedTap, Hook, LoadedTap, TapSite},
     clsact::{leftovers, sweep},
     cost::measure_cost,
     error::ProbeError,
-    kernel::{check_kernel, check_privileges, needed_later, possible_cpus},
+    kernel::{
+        check_kernel, check_privileges, needed_later, needed_to_attach, needed_to_detach,
+        possible_cpus,
+    },
     loader::prepare,
     makers::Makers,
-    maps::{GroupSum, KernelLog, ProbeMaps},
+    maps::{GroupSum, HandedMaps, KernelLog, ProbeMaps, SharedMaps},
     programs::{Listed, Program, describe, programs_here},
     ring::Ring,
     run_time::RunTime,
     verdict::{Verdict, test_run},
 };
+pub(crate) use self::{clsact::share_list, kernel::lift_memlock_limit};
+use self::{makers::NotedMakers, pins::Pins};
 use crate::filter::Insn;
 
 /// What all taps of a capture have in common.
@@ -67,7 +72,7 @@ pub struct ProbeOptions {
 pub struct Probe {
     options: ProbeOptions,
     pins: Pins,
-    maps: Option<ProbeMaps>,
+    maps: Option<SharedMaps>,
     loaded: bool,
     cpus: u32,
 }
@@ -130,10 +135,10 @@ impl Probe {
         if !self.loaded {
             self.loaded = true;
             let options = &self.options;
-            let mut maps = ProbeMaps::take(&mut ebpf, options)?;
+            let mut maps = SharedMaps::take(&mut ebpf, options)?;
             if options.makers {
-                match Makers::attach(&mut ebpf) {
-                    Ok(makers) => maps.makers = Some(makers),
+                match NotedMakers::attach(&mut ebpf) {
+                    Ok(makers) => maps.note_makers(makers),
                     Err(why) => log::warn!(
                         "who makes new sockets is not seen ({}): short connections may stay without their process",
                         makers::why_not(&why)
@@ -170,7 +175,7 @@ impl Probe {
     /// # Errors
     ///
     /// No tap is loaded yet, or they were taken before.
-    pub fn take_maps(&mut self) -> Result<ProbeMaps, ProbeError> {
+    pub fn take_maps(&mut self) -> Result<SharedMaps, ProbeError> {
         self.maps.take().ok_or(ProbeError::Incomplete {
             part: "a loaded tap",
         })

@@ -1,13 +1,14 @@
-//! The thread of [`super::follow`]: what it knows, what it waits for, and how it decides.
+//! The helper process's part of [`super::follow`]: what it knows, what it waits for, and how it decides.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     os::fd::AsFd as _,
     path::Path,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, TryRecvError, channel},
+        mpsc::{Receiver, TryRecvError, channel},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -15,17 +16,24 @@ use anyhow::{Context as _, Result};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::EventFd,
 };
 
 use super::{
-    CaptureConfig, candidate::Candidate, early::EarlyTaps, follow::Arrival, generation::Attached,
-    outline::Outline, plan::Plan, targets::plan_for,
+    CaptureConfig,
+    candidate::Candidate,
+    early::EarlyTaps,
+    follow::{News, Present, Word},
+    generation::Attached,
+    handing::Recipient,
+    plan::Plan,
+    targets::plan_for,
 };
 use crate::{
     container::Containers,
+    helper::Channel,
     netns::{Arrivals, Identity, NetNs, name_at, start_time},
-    target::{self, Target, TargetSpec},
+    probe::{KernelLog, prepare},
+    target::{self, TargetSpec},
     topology::{self, news::LinkNews},
 };
 
@@ -40,6 +48,8 @@ const NAMELESS_AFTER: Duration = Duration::from_secs(1);
 /// How long to wait for news where none may come, since nothing tells of every new namespace; longer
 /// where a look itself takes long.
 const LOOK_AFTER: Duration = Duration::from_millis(50);
+/// Of how many that have arrived the kernel side's diagnostics are printed.
+const MOST_LOGS: usize = 16;
 /// How often names are asked for while a namespace is unknown.
 const ASK_AFTER: Duration = Duration::from_millis(20);
 /// How often they are asked for otherwise: a target may come back in a namespace that was there.
@@ -55,14 +65,12 @@ struct Name {
 }
 
 impl Name {
-    fn new(spec: &TargetSpec, present: &[Target]) -> Self {
+    fn new(spec: &TargetSpec, at: usize, present: &[Present]) -> Self {
         let is_all = *spec == TargetSpec::All;
-        let target = present
-            .iter()
-            .find(|target| !is_all && target.spec == *spec);
+        let has = (present.iter()).find(|present| !is_all && present.name == at);
         Self {
             spec: spec.clone(),
-            has: target.map(|target| target.ns.identity().clone()),
+            has: has.map(|present| present.ns.clone()),
             missed: None,
         }
     }
@@ -87,8 +95,8 @@ impl Name {
     }
 }
 
-/// What the thread knows.
-pub(super) struct Following {
+/// What it knows.
+struct Following {
     config: CaptureConfig,
     names: Vec<Name>,
     /// Namespaces that are captured, by inode.
@@ -105,30 +113,29 @@ pub(super) struct Following {
     asked: Option<Receiver<Containers>>,
     asked_at: Instant,
     look_after: Duration,
-    wake: Arc<EventFd>,
-    losses: Receiver<u64>,
-    sender: Sender<Arrival>,
+    /// To the capture.
+    channel: Arc<Channel>,
+    /// How many have arrived.
+    handed: u64,
+    /// Threads that bring up what is behind the first taps.
+    behind: Vec<JoinHandle<()>>,
+    /// The kernel side's diagnostics of the last that have arrived.
+    logs: VecDeque<KernelLog>,
 }
 
 impl Following {
-    /// Knows what is there now. `losses` tells what is captured no more, and ends the thread when
-    /// nobody can tell any more; `wake` is written to with each.
+    /// Knows what is there now.
     ///
     /// # Errors
     ///
     /// There is no descriptor left, or the programs cannot be loaded.
-    pub(super) fn new(
-        config: &CaptureConfig,
-        present: &[Target],
-        wake: Arc<EventFd>,
-        losses: Receiver<u64>,
-        sender: Sender<Arrival>,
-    ) -> Result<Self> {
-        let names = config.targets.iter().map(|spec| Name::new(spec, present));
+    fn new(config: &CaptureConfig, present: &[Present], channel: Arc<Channel>) -> Result<Self> {
+        let names = config.targets.iter().enumerate();
+        let names = names.map(|(at, spec)| Name::new(spec, at, present));
         Ok(Self {
             config: config.clone(),
             names: names.collect(),
-            captured: present.iter().map(|target| target.ns.inode()).collect(),
+            captured: present.iter().map(|present| present.ns.inode).collect(),
             arrivals: Arrivals::new(),
             news: LinkNews::here().context("cannot listen for changes of interfaces")?,
             heard: false,
@@ -137,25 +144,16 @@ impl Following {
             asked: None,
             asked_at: Instant::now(),
             look_after: LOOK_AFTER,
-            wake,
-            losses,
-            sender,
+            channel,
+            handed: 0,
+            behind: Vec::new(),
+            logs: VecDeque::new(),
         })
     }
 
-    /// Follows until nobody can tell of losses any more.
-    pub(super) fn run(mut self) {
-        loop {
-            self.wait();
-            let end = loop {
-                match self.losses.try_recv() {
-                    Ok(inode) => self.lose(inode),
-                    Err(why) => break why,
-                }
-            };
-            if end == TryRecvError::Disconnected {
-                return;
-            }
+    /// Follows until the capture ends.
+    fn run(mut self) {
+        while self.listen() {
             self.look();
             if self.is_complete() {
                 continue;
@@ -172,6 +170,34 @@ impl Following {
             }
             self.ask();
         }
+        for thread in self.behind {
+            if thread.join().is_err() {
+                log::error!("the thread that attaches taps has panicked");
+            }
+        }
+    }
+
+    /// Waits until something may have changed, and hears what the capture has to say; not when that has ended.
+    fn listen(&mut self) -> bool {
+        self.wait();
+        self.logs.iter_mut().for_each(KernelLog::flush);
+        self.behind.retain(|thread| !thread.is_finished());
+        loop {
+            let word = match self.channel.has_news() {
+                Ok(false) => return true,
+                Ok(true) => self.channel.receive(),
+                Err(why) => Err(why),
+            };
+            match word {
+                Ok(Some((Word::Lost(inode), _))) => self.lose(inode),
+                Ok(Some((Word::Follow(_), _))) => {}
+                Ok(None) => return false,
+                Err(why) => {
+                    log::debug!("the capture cannot be heard: {why}");
+                    return false;
+                }
+            }
+        }
     }
 
     /// Waits until something may have changed.
@@ -183,7 +209,7 @@ impl Following {
             self.look_after
         };
         let mut fds = vec![
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.news.as_fd(), PollFlags::POLLIN),
         ];
         for inside in self.candidates.iter().filter_map(Candidate::news) {
@@ -201,11 +227,6 @@ impl Following {
         }
         drop(fds);
         self.heard = self.news.take();
-        if let Err(errno) = self.wake.read()
-            && errno != Errno::EAGAIN
-        {
-            log::warn!("cannot read an event descriptor: {errno}");
-        }
     }
 
     /// Whether every name has its namespace.
@@ -360,7 +381,7 @@ impl Following {
                     let links = topology::links(ns).unwrap_or_default();
                     let note = name.gain(ns);
                     self.captured.insert(inode);
-                    self.keep(plan.updated(inode, &label, &links), attached, note);
+                    self.keep(&plan.updated(inode, &label, &links), attached, note);
                 }
                 None if owner.is_some_and(|owner| owner.name.is_some() || owner.pod.is_some()) => {}
                 None => undecided.push(candidate),
@@ -398,22 +419,51 @@ impl Following {
             Ok((attached, plan)) => {
                 let note = self.names[at].gain(&targets[0].ns);
                 self.captured.insert(inode);
-                self.keep(plan, attached, note);
+                self.keep(&plan, attached, note);
             }
             Err(why) => log::info!("{}: {why:#}", self.names[at].spec),
         }
     }
 
-    fn keep(&self, plan: Plan, attached: Attached, note: Option<String>) {
-        // The reader of the ring may attach nothing any more.
-        let taps = match attached.bring_up_rest(&plan, &self.config) {
-            Ok(taps) => taps,
-            Err(why) => return log::warn!("not captured: {why:#}"),
+    /// Lets the capture have taps that it wants.
+    fn keep(&mut self, plan: &Plan, attached: Attached, note: Option<String>) {
+        self.handed += 1;
+        let to = Recipient::new(Arc::clone(&self.channel), self.handed);
+        let mut behind = match attached.hand_over(plan, &self.config, note, &to) {
+            Ok(behind) => behind,
+            Err(why) => return log::debug!("the capture does not listen: {why}"),
         };
-        let plan = Outline::of(&plan);
-        let arrival = Arrival { plan, taps, note };
-        // Nobody takes it once the capture has ended: then its taps go again.
-        drop(self.sender.send(arrival));
+        self.logs.extend(behind.log.take());
+        if self.logs.len() > MOST_LOGS {
+            self.logs.pop_front();
+        }
+        let method = self.config.attach;
+        let thread = std::thread::Builder::new()
+            .name("attach".to_owned())
+            .spawn(move || behind.bring_up(method, &to));
+        match thread {
+            Ok(thread) => self.behind.push(thread),
+            Err(why) => log::warn!("other taps are missing: cannot start a thread: {why}"),
+        }
+    }
+}
+
+/// In the helper process: follows, once it is told to, until the capture ends.
+pub(super) fn follow(config: &CaptureConfig, channel: Channel) {
+    let present = match channel.receive() {
+        Ok(Some((Word::Follow(present), _))) => present,
+        // It has ended before.
+        Ok(_) => return,
+        Err(why) => return log::debug!("the capture cannot be heard: {why}"),
+    };
+    prepare();
+    let channel = Arc::new(channel);
+    let following = Following::new(config, &present, Arc::clone(&channel));
+    let said = following.as_ref().map(|_| ());
+    let said = said.map_err(|why| format!("{why:#}"));
+    match channel.send(&News::Following(said), &[]) {
+        Ok(()) => drop(following.map(Following::run)),
+        Err(why) => log::debug!("the capture does not listen: {why}"),
     }
 }
 

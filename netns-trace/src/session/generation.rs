@@ -16,6 +16,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     CaptureConfig, IDLE_GAP,
+    handing::{Behind, Recipient},
     hold::{Hold, Verdict},
     meter::Meter,
     outline::Outline,
@@ -27,7 +28,7 @@ use crate::{
     capture::monotonic_ns,
     latency::Report,
     privilege::is_in_pid_namespace,
-    probe::{AttachMethod, Hook, LoadedTap, Probe, ProbeMaps, ProbeOptions, TapSite},
+    probe::{AttachMethod, Hook, LoadedTap, Probe, ProbeMaps, ProbeOptions, SharedMaps, TapSite},
 };
 
 /// Most records taken from a ring before signals and timers get their turn.
@@ -63,7 +64,7 @@ impl Shape {
 pub(super) struct Loaded {
     shape: Shape,
     probe: Probe,
-    maps: ProbeMaps,
+    maps: SharedMaps,
     tap: LoadedTap,
 }
 
@@ -111,7 +112,7 @@ impl Loaded {
 pub(super) struct Attached {
     shape: Shape,
     probe: Probe,
-    maps: ProbeMaps,
+    maps: SharedMaps,
     taps: Taps,
 }
 
@@ -155,26 +156,63 @@ impl Attached {
     ///
     /// There is no thread.
     pub(super) fn bring_up_rest(mut self, plan: &Plan, config: &CaptureConfig) -> Result<Rising> {
-        let is_missing = |tap: &&PlannedTap| !self.taps.has(tap.number);
-        let missing = plan.taps.iter().filter(is_missing).cloned();
-        let (first, rest): (Vec<_>, Vec<_>) = missing.partition(PlannedTap::is_first);
-        for tap in &first {
-            if let Err(why) = self.taps.bring_up(&mut self.probe, tap, config.attach) {
-                log::warn!("a tap is missing: {why:#}");
-            }
-        }
+        let rest = self.missing(plan);
         self.taps.bring_up_behind(self.probe, rest, config.attach)?;
         Ok(Rising {
             maps: self.maps,
             taps: self.taps,
         })
     }
+
+    fn missing(&self, plan: &Plan) -> Vec<PlannedTap> {
+        let is_missing = |tap: &&PlannedTap| !self.taps.has(tap.number);
+        plan.taps.iter().filter(is_missing).cloned().collect()
+    }
+
+    /// Brings up what is still missing of the taps that a plan starts with, and lets the capture have what is up, with
+    /// the maps. What is left is to be brought up behind.
+    ///
+    /// # Errors
+    ///
+    /// The capture has ended.
+    pub(super) fn hand_over(
+        mut self,
+        plan: &Plan,
+        config: &CaptureConfig,
+        note: Option<String>,
+        to: &Recipient,
+    ) -> io::Result<Behind> {
+        let missing = self.missing(plan).into_iter();
+        let (first, rest): (Vec<_>, Vec<_>) = missing.partition(PlannedTap::is_first);
+        for tap in &first {
+            if let Err(why) = self.taps.bring_up(&mut self.probe, tap, config.attach) {
+                log::warn!("a tap is missing: {why:#}");
+            }
+        }
+        for (number, tap) in self.taps.take_live() {
+            to.tap(number, Ok(tap))?;
+        }
+        let (maps, fds) = self.maps.handed();
+        to.arrived(plan, maps, &fds, note)?;
+        drop(fds);
+        Ok(Behind {
+            log: self.maps.take_log(),
+            probe: self.probe,
+            taps: rest,
+        })
+    }
 }
 
 /// Taps of which the last may still come up.
 pub(super) struct Rising {
-    maps: ProbeMaps,
+    maps: SharedMaps,
     taps: Taps,
+}
+
+impl Rising {
+    pub(super) fn new(maps: SharedMaps, taps: Taps) -> Self {
+        Self { maps, taps }
+    }
 }
 
 /// What became of a generation's taps.
@@ -208,7 +246,8 @@ impl Generation {
     ///
     /// The ring cannot be waited for.
     pub(super) fn new(rising: Rising, plan: &Outline, mut written: Written) -> Result<Self> {
-        let Rising { mut maps, taps } = rising;
+        let Rising { maps, taps } = rising;
+        let mut maps = maps.open()?;
         written.makers = maps.makers.take();
         Ok(Self {
             ready: readable(maps.ring.as_fd()).context("cannot wait for the ring")?,

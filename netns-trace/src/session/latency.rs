@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{
     LatencyConfig,
     config::Direction,
+    helper,
     meter::Meter,
     outline::Outline,
     plan::{self, Plan, Wishes},
@@ -22,6 +23,7 @@ use super::{
     targets::{are_all, find_paths, find_targets},
 };
 use crate::{
+    helper::Helper,
     latency::Report,
     probe::{
         Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, measure_cost, prepare,
@@ -56,6 +58,8 @@ pub struct Measurement {
     labels: Vec<String>,
     missing: Vec<String>,
     numbers: Vec<(u32, String)>,
+    /// Takes filters off. It goes last, after the taps.
+    helper: Option<Helper>,
 }
 
 impl Measurement {
@@ -85,7 +89,7 @@ impl Measurement {
         for tap in &plan.taps {
             taps.bring_up(&mut probe, tap, config.attach)?;
         }
-        let maps = probe.take_maps()?;
+        let maps = probe.take_maps()?.open()?;
         let mut meter = Meter::new(&Outline::of(&plan), config.idle_gap.as_nanos() as u64);
         meter.set_probe_cost(measure_cost());
         meter.mark(&maps)?;
@@ -101,6 +105,7 @@ impl Measurement {
                 .map(|tap| (tap.number, tap.site.to_string()))
                 .collect(),
             missing: plan.missing,
+            helper: None,
         })
     }
 
@@ -110,11 +115,15 @@ impl Measurement {
     ///
     /// As [`Measurement::start`], and the rights that stay.
     pub(super) fn start_and_give_up(config: &LatencyConfig) -> Result<Self> {
-        let run = Self::start(config)?;
+        check_kernel()?;
+        check_privileges()?;
+        let (helper, _) = helper::start(config.attach, None)?;
+        let mut run = Self::start(config)?;
+        run.helper = helper;
         let user = config.user.as_ref();
         let opens_files = config.writes_files && user.is_none();
-        rights::give_up_after_attaching(config.attach, opens_files, user)?;
-        rights::confine(rights::doings(config.attach, config.writes_files));
+        rights::give_up_after_attaching(opens_files, user)?;
+        rights::confine_reader(config.writes_files);
         Ok(run)
     }
 

@@ -13,6 +13,8 @@ mod echo_ways;
 mod follow;
 mod following;
 mod generation;
+mod handing;
+mod helper;
 mod hold;
 mod latency;
 mod live;

@@ -22,6 +22,7 @@ use super::{
     completed::Completed,
     follow::{Arrival, Follower},
     generation::{Attached, Generation, readable},
+    helper,
     outline::Outline,
     processes::Processes,
     rights,
@@ -32,6 +33,7 @@ use super::{
 use crate::{
     capture::{Account, Output},
     filter::translate,
+    helper::Channel,
     latency::{self, table},
     privilege::User,
     probe::{check_kernel, check_privileges, measure_cost, prepare, sweep},
@@ -62,7 +64,6 @@ pub struct Report {
 /// printed in the latter case too.
 pub fn capture(config: &CaptureConfig) -> Result<Report> {
     check_wishes(config)?;
-    prepare();
     let user = match &config.user {
         Some(name) => Some(User::find(name)?),
         None if matches!(config.output, OutputTo::File(_)) => User::behind_sudo()?,
@@ -71,6 +72,10 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
     check_kernel()?;
     check_privileges()?;
     let signals = Signals::new()?;
+    let following = config.follow.then_some(config);
+    // Kept until all is done, in whatever way.
+    let (_helper, follow) = helper::start(config.attach, following)?;
+    prepare();
     let swept = sweep();
     if swept > 0 {
         log::info!("swept {swept} filters that an earlier run had left behind");
@@ -80,7 +85,7 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
         .enable_time()
         .build()
         .context("cannot start the event loop")?
-        .block_on(run(config, &signals, user.as_ref()))
+        .block_on(run(config, &signals, follow, user.as_ref()))
 }
 
 /// The code of the filter for the targets' link types, classic BPF and eBPF, as text.
@@ -107,7 +112,12 @@ pub fn filter_code(config: &CaptureConfig) -> Result<String> {
     Ok(text)
 }
 
-async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> Result<Report> {
+async fn run(
+    config: &CaptureConfig,
+    signals: &Signals,
+    follow: Option<Channel>,
+    user: Option<&User>,
+) -> Result<Report> {
     let targets = find_targets(&config.targets, config.follow)?;
     if !config.follow {
         check_peers(config, targets.len())?;
@@ -153,7 +163,7 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
         generations.push(Generation::new(rising, outline, written)?);
     }
     taken.ask_names();
-    let follower = config.follow.then(|| Follower::start(config, &targets));
+    let follower = follow.map(|channel| Follower::start(channel, config, &targets));
     let follower = follower.transpose()?;
     drop((plan, targets));
     if generations.is_empty() {
@@ -172,10 +182,10 @@ async fn run(config: &CaptureConfig, signals: &Signals, user: Option<&User>) -> 
         )
     };
     let opens_files = config.rotation.is_some() && user.is_none();
-    rights::give_up_after_attaching(config.attach, opens_files, user)?;
+    rights::give_up_after_attaching(opens_files, user)?;
     taken.completed = Completed::start(config.rotation.command.clone())
         .context("cannot start the thread that runs the command of -z")?;
-    rights::confine(rights::doings(config.attach, config.rotation.is_some()));
+    rights::confine_reader(config.rotation.is_some());
     let mut capture = Capture {
         config,
         signals,
@@ -282,7 +292,7 @@ impl Capture<'_> {
                 }
             }
             self.taken.write_names(Duration::ZERO)?;
-            while let Some(arrival) = self.follower.as_ref().and_then(Follower::next) {
+            while let Some(arrival) = self.follower.as_mut().and_then(Follower::next) {
                 self.welcome(arrival)?;
             }
             for generation in &mut self.generations {

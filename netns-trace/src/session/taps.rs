@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, TryRecvError, channel},
     },
     thread::JoinHandle,
 };
@@ -33,9 +33,9 @@ pub(super) struct Taps {
 }
 
 struct Rest {
-    thread: JoinHandle<()>,
     arrivals: Receiver<(u32, Result<AttachedTap>)>,
-    stop: Arc<AtomicBool>,
+    /// The thread, where it is one of this process, and the word that stops it.
+    thread: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
 }
 
 /// The interface as the probe takes it.
@@ -54,6 +54,21 @@ fn bring_up(probe: &mut Probe, tap: &PlannedTap, method: AttachMethod) -> Result
         tap.filter.as_ref().map(|filter| filter.as_slice()),
     )?;
     Ok(loaded.attach(&tap_site(&tap.site), &tap.hooks, method)?)
+}
+
+/// Loads and attaches taps, one after the other, as long as what becomes of them is wanted.
+pub(super) fn bring_up_each(
+    probe: &mut Probe,
+    taps: &[PlannedTap],
+    method: AttachMethod,
+    mut tell: impl FnMut(u32, Result<AttachedTap>) -> bool,
+) {
+    for tap in taps {
+        let result = bring_up(probe, tap, method);
+        if !tell(tap.number, result) {
+            return;
+        }
+    }
 }
 
 impl Taps {
@@ -98,6 +113,29 @@ impl Taps {
         Ok(())
     }
 
+    /// Taps that another process has brought up; `arrivals` is where the rest will come.
+    pub(super) fn handed(
+        live: Vec<(u32, AttachedTap)>,
+        arrivals: Receiver<(u32, Result<AttachedTap>)>,
+    ) -> Self {
+        let live = live
+            .into_iter()
+            .map(|(number, tap)| LiveTap { number, tap });
+        Self {
+            live: live.collect(),
+            rest: Some(Rest {
+                arrivals,
+                thread: None,
+            }),
+        }
+    }
+
+    /// Those that are up, which somebody else keeps from now on.
+    pub(super) fn take_live(&mut self) -> Vec<(u32, AttachedTap)> {
+        let live = std::mem::take(&mut self.live).into_iter();
+        live.map(|live| (live.number, live.tap)).collect()
+    }
+
     /// Loads and attaches the remaining taps on a thread of its own.
     pub(super) fn bring_up_behind(
         &mut self,
@@ -111,23 +149,15 @@ impl Taps {
         let thread = std::thread::Builder::new()
             .name("attach".to_owned())
             .spawn(move || {
-                for tap in &taps {
-                    if stopped.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let result = bring_up(&mut probe, tap, method);
-                    if let Err(unwanted) = sender.send((tap.number, result)) {
-                        // Nobody waits any more: what was attached goes again.
-                        drop(unwanted);
-                        return;
-                    }
-                }
+                bring_up_each(&mut probe, &taps, method, |number, result| {
+                    // They are waited for until this thread has ended.
+                    sender.send((number, result)).is_ok() && !stopped.load(Ordering::Relaxed)
+                });
             })
             .context("cannot start the thread that attaches the other taps")?;
         self.rest = Some(Rest {
-            thread,
             arrivals,
-            stop,
+            thread: Some((thread, stop)),
         });
         Ok(())
     }
@@ -135,20 +165,19 @@ impl Taps {
     /// Takes in the taps that have come up meanwhile. One that could not is a warning: what was
     /// asked for is up.
     pub(super) fn take_in(&mut self) {
-        let Some(rest) = &mut self.rest else { return };
-        while let Ok((number, result)) = rest.arrivals.try_recv() {
-            match result {
-                Ok(tap) => self.live.push(LiveTap { number, tap }),
-                Err(why) => log::warn!("a tap is missing: {why:#}"),
+        while let Some(rest) = &self.rest {
+            match rest.arrivals.try_recv() {
+                Ok((number, Ok(tap))) => self.live.push(LiveTap { number, tap }),
+                Ok((_, Err(why))) => log::warn!("a tap is missing: {why:#}"),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => self.rest = None,
             }
         }
     }
 
-    /// Whether no tap is still to come.
+    /// Whether no tap is still to come, as far as they have been taken in.
     pub(super) fn is_complete(&self) -> bool {
-        self.rest
-            .as_ref()
-            .is_none_or(|rest| rest.thread.is_finished())
+        self.rest.is_none()
     }
 
     /// The numbers of taps whose interface is gone; they are not asked again.
@@ -187,19 +216,14 @@ impl Taps {
 
     /// Detaches everything.
     pub(super) fn bring_down(&mut self) {
-        if let Some(rest) = &self.rest {
-            rest.stop.store(true, Ordering::Relaxed);
-        }
-        if let Some(rest) = self.rest.take() {
-            if rest.thread.join().is_err() {
+        if let Some((thread, stop)) = self.rest.as_mut().and_then(|rest| rest.thread.take()) {
+            stop.store(true, Ordering::Relaxed);
+            if thread.join().is_err() {
                 log::error!("the thread that attaches taps has panicked");
             }
-            while let Ok((number, result)) = rest.arrivals.try_recv() {
-                if let Ok(tap) = result {
-                    self.live.push(LiveTap { number, tap });
-                }
-            }
         }
+        self.take_in();
+        self.rest = None;
         raised(|| {
             for live in std::mem::take(&mut self.live) {
                 self.detach(live.tap);
