@@ -240,6 +240,21 @@ impl Running {
         kill(Pid::from_raw(self.pid()), signal).expect("it runs");
     }
 
+    /// Kills it after its helper process, so that nobody is left who could clean up, and waits.
+    ///
+    /// # Panics
+    ///
+    /// If it has no helper process, or has ended.
+    pub fn kill_with_helper(self) -> Done {
+        self.signal(Signal::SIGSTOP);
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).expect("its children");
+        let helper = children.trim().parse().expect("one helper process");
+        kill(Pid::from_raw(helper), Signal::SIGKILL).expect("the helper runs");
+        self.signal(Signal::SIGKILL);
+        self.wait()
+    }
+
     /// Tells it to end with SIGINT, and waits.
     #[must_use]
     pub fn stop(self) -> Done {

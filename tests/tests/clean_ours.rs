@@ -13,10 +13,7 @@ use netns_trace_tests::{
     private_run, require_root,
     tool::{Running, run},
 };
-use nix::{
-    mount::{MsFlags, mount},
-    sys::signal::Signal,
-};
+use nix::mount::{MsFlags, mount};
 use serde_json::Value;
 
 const REGISTER: &str = "/run/netns-trace/names";
@@ -200,8 +197,8 @@ fn the_filters_of_a_killed_capture_go() {
     let pid = capture.pid();
     assert_eq!(clean(&[]).stdout, "", "it runs");
     assert!(filters().contains("netns_trace"), "{}", filters());
-    capture.signal(Signal::SIGKILL);
-    assert_eq!(capture.wait().status.signal(), Some(libc::SIGKILL));
+    let done = capture.kill_with_helper();
+    assert_eq!(done.status.signal(), Some(libc::SIGKILL));
     assert!(filters().contains("netns_trace"), "{}", filters());
     let line = format!("/run/netns-trace/filters/{pid}: filters of a capture that was killed\n");
     assert_eq!(clean(&["--dry-run"]).stdout, format!("would remove {line}"));

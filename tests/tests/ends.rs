@@ -203,9 +203,40 @@ fn by_sigkill_the_file_is_readable_up_to_its_last_flush() {
     assert_nothing_left(&bed);
 }
 
-/// Filters of kernels before 6.6 outlive their owner; the next start takes them off.
+/// Filters of kernels before 6.6 outlive their owner; the helper process takes them off.
 #[test]
-fn by_sigkill_with_clsact_the_next_start_sweeps() {
+fn by_sigkill_with_clsact_the_helper_cleans_up() {
+    let bed = Bed::bridge();
+    private_run::enter();
+    for command in ["capture", "latency"] {
+        let target = bed.target("a");
+        let mut args = vec![command, &target, "--attach", "clsact"];
+        args.extend(["--taps", "inside,veth"]);
+        if command == "capture" {
+            args.extend(["-w", "/dev/null"]);
+        }
+        let mut running = Running::start(netns_trace(args));
+        running.wait_for(if command == "capture" {
+            "listening"
+        } else {
+            "measuring"
+        });
+        let list = format!("/run/netns-trace/filters/{}", running.pid());
+        assert!(std::fs::exists(&list).expect("looked"), "its list is there");
+        running.signal(Signal::SIGKILL);
+        drop(running.wait());
+        let start = Instant::now();
+        while std::fs::exists(&list).expect("looked") {
+            assert!(start.elapsed().as_secs() < 20, "its list is still there");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_nothing_left(&bed);
+    }
+}
+
+/// Where the helper was killed as well, the next start takes them off.
+#[test]
+fn by_sigkill_of_both_with_clsact_the_next_start_sweeps() {
     let bed = Bed::bridge();
     private_run::enter();
     let target = bed.target("a");
@@ -219,8 +250,7 @@ fn by_sigkill_with_clsact_the_next_start_sweeps() {
         "/dev/null",
     ]);
     let pid = capture.pid();
-    capture.signal(Signal::SIGKILL);
-    drop(capture.wait());
+    drop(capture.kill_with_helper());
     let list = format!("/run/netns-trace/filters/{pid}");
     assert!(std::fs::exists(&list).expect("looked"), "its list is left");
     assert_ne!(left_behind(&bed, "a", "eth0"), "", "its filters are left");

@@ -169,8 +169,9 @@ impl Site {
     }
 
     /// Starts a command, kills it after a while, and waits for what it had started; what it held.
-    /// Every other one is stopped first, so that what it holds at its end can be told.
-    fn kill(&self, args: &[&str], after: Duration, stop: bool) -> Held {
+    /// One that is stopped first can be told what it holds at its end. With its helper process killed before it, there
+    /// is nobody who could clean up.
+    fn kill(&self, args: &[&str], after: Duration, how: How) -> Held {
         let mut child = self
             .command(args)
             .stderr(Stdio::null())
@@ -179,13 +180,20 @@ impl Site {
         let pid = Pid::from_raw(child.id() as i32);
         thread::sleep(after);
         let mut held = Held::default();
-        if stop {
+        if how != How::AtOnce {
             // It may be over: then it is a zombie, which takes signals too.
             kill(pid, Signal::SIGSTOP).expect("it is ours");
             wait_for_stop(pid);
             self.processes()
                 .into_iter()
                 .for_each(|pid| held.add(Held::by(pid)));
+        }
+        if how == How::WithHelper {
+            let all = self.processes().into_iter().map(Pid::from_raw);
+            for helper in all.filter(|other| *other != pid) {
+                // It may have ended meanwhile.
+                kill(helper, Signal::SIGKILL).ok();
+            }
         }
         child.kill().expect("it is ours");
         child.wait().expect("it ends");
@@ -196,6 +204,18 @@ impl Site {
         );
         held
     }
+}
+
+/// How a command is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    AtOnce,
+    Stopped,
+    WithHelper,
+}
+
+impl How {
+    const ALL: [Self; 3] = [Self::AtOnce, Self::Stopped, Self::WithHelper];
 }
 
 fn list(folder: &Path, all: &mut BTreeSet<PathBuf>) {
@@ -241,7 +261,7 @@ fn at_any_moment(
     count: usize,
     args: &[&str],
     up: Option<&str>,
-    check: impl Fn(&State, &Held),
+    check: impl Fn(&State, &Held, How),
 ) -> Held {
     let before = site.state();
     let start = Instant::now();
@@ -263,14 +283,15 @@ fn at_any_moment(
     for number in 0..count {
         let part = (number as f64 + f64::from(chance.below(1000)) / 1000.0) / count as f64;
         let after = took.mul_f64(part * 1.5);
-        let held = site.kill(args, after, number % 2 == 0);
+        let how = How::ALL[number % How::ALL.len()];
+        let held = site.kill(args, after, how);
         let now = site.attached();
         assert!(
             are_in_order(&before.attached, &now),
             "{after:?}: {args:?}: others' were\n{:#?}\nand are\n{now:#?}",
             before.attached
         );
-        check(&before, &held);
+        check(&before, &held, how);
         all.add(held);
     }
     all
@@ -291,7 +312,8 @@ fn methods() -> &'static [&'static str] {
     }
 }
 
-/// Kills what attaches programs; with TCX, nothing is left even before the next start.
+/// Kills what attaches programs. With TCX, nothing is left even before the next start; nor with clsact, unless the helper
+/// process was killed, too.
 fn kill_what_attaches(count: usize, make: impl Fn(&Site, &str) -> Vec<String>, up: &str) {
     let site = Site::new();
     let (a, b) = (site.bed.target("a"), site.bed.target("b"));
@@ -300,10 +322,10 @@ fn kill_what_attaches(count: usize, make: impl Fn(&Site, &str) -> Vec<String>, u
         let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
         args.extend([a.as_str(), "--attach", method]);
         let before = site.state();
-        let held = at_any_moment(&site, count, &args, Some(up), |before, held| {
-            if *method == "tcx" {
+        let held = at_any_moment(&site, count, &args, Some(up), |before, held, how| {
+            if *method == "tcx" || how != How::WithHelper {
                 until(
-                    "TCX leaves nothing",
+                    "nothing is left",
                     || site.attached(),
                     |now| *now == before.attached,
                 );
@@ -364,7 +386,7 @@ fn of_a_demo_the_next_takes_all() {
     let dir = site.bed.file("kept");
     let args = ["demo", "--dir", dir.to_str().expect("a path")];
     let before = site.state();
-    at_any_moment(&site, times(10, 100), &["demo"], None, |_, _| {});
+    at_any_moment(&site, times(10, 100), &["demo"], None, |_, _, _| {});
     // The first demo was not killed: its result is here.
     let result = |state: &State| -> Vec<PathBuf> {
         let is_new = |path: &&PathBuf| !before.files.contains(*path);
@@ -422,7 +444,7 @@ fn of_a_lab_the_next_takes_all() {
             (&down[..], to_remove)
         };
         let after = Duration::from_micros((chance.below(took + took / 4)).into());
-        site.kill(args, after, false);
+        site.kill(args, after, How::AtOnce);
         sweep_it();
         sweep(&site, &["lab", "list"], &before);
     }
@@ -438,7 +460,7 @@ fn of_a_watch_nothing_stays() {
         times(20, 100),
         &args,
         Some("watching"),
-        |before, held| {
+        |before, held, _| {
             assert_eq!(site.state(), *before);
             until("nothing is held", || held.left(), Vec::is_empty);
         },

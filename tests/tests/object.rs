@@ -129,7 +129,8 @@ fn every_combination(snaplen: u32, ring_bytes: u32, verbose: bool, step: usize) 
             None,
         );
         let loaded = loaded.unwrap_or_else(|why| panic!("{what}: {why}"));
-        let maps = maps.get_or_insert_with(|| probe.take_maps().expect("the maps"));
+        let maps = maps
+            .get_or_insert_with(|| probe.take_maps().expect("the maps").open().expect("mapped"));
         let mut programs = programs();
         programs.retain(|program| !others.contains(program));
         assert_eq!(programs.len(), 2, "{what}: two programs");
@@ -223,7 +224,7 @@ fn who_makes_sockets_is_seen() {
     };
     let mut probe = Probe::new(options).expect("a probe");
     let loaded = probe.load(TapConfig::default(), None).expect("it loads");
-    let maps = probe.take_maps().expect("the maps");
+    let maps = probe.take_maps().expect("the maps").open().expect("mapped");
     let makers = maps.makers.as_ref().expect("attached");
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let mut cookie = 0_u64;

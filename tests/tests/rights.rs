@@ -180,8 +180,38 @@ fn a_measurement_keeps_nothing() {
     assert!(report["segments"].is_array(), "{report}");
 }
 
+/// The helper process of a run.
+fn helper_of(pid: i32) -> i32 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.expect("its children");
+    children.trim().parse().expect("one helper process")
+}
+
+/// Capabilities, by their numbers.
+fn set(capabilities: &[u32]) -> u64 {
+    capabilities.iter().map(|number| 1 << number).sum()
+}
+
+/// What taking filters off needs: CAP_DAC_OVERRIDE, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN.
+const TAKES_OFF: [u32; 4] = [1, 12, 19, 21];
+
+/// A helper process that has these capabilities at most, and cannot get others.
+fn assert_helper(pid: i32, most: u64, is_confined: bool) {
+    let is_so = |all: &[Rights]| {
+        all.iter().all(|one| {
+            let permitted = u64::from_str_radix(&one["CapPrm"], 16).expect("a set");
+            permitted & !most == 0
+                && one["CapBnd"] == "0000000000000000"
+                && one["NoNewPrivs"] == "1"
+                && (one["Seccomp"] == "2" || !is_confined)
+        })
+    };
+    let all = settled(pid, is_so);
+    assert!(!all.is_empty() && is_so(&all), "{all:#?}");
+}
+
 #[test]
-fn filters_of_clsact_are_taken_off_with_what_is_kept_for_that() {
+fn filters_of_clsact_are_taken_off_by_a_helper() {
     let bed = Bed::quiet();
     let (file, target) = (bed.file("x.pcapng"), bed.target("a"));
     for user in [None, Some("nobody")] {
@@ -194,37 +224,53 @@ fn filters_of_clsact_are_taken_off_with_what_is_kept_for_that() {
         let mut more = vec!["--attach", "clsact"];
         more.extend(user.iter().flat_map(|user| ["-Z", user]));
         let running = capture(&target, &file, &more);
-        let in_force = |all: &[Rights]| all.iter().all(|one| one["CapEff"] == "0000000000000000");
-        let all = settled(running.pid(), in_force);
-        assert!(in_force(&all), "nothing is in force all the time: {all:#?}");
-        for one in &all {
-            let permitted = u64::from_str_radix(&one["CapPrm"], 16).expect("a set");
-            // CAP_DAC_OVERRIDE, CAP_NET_ADMIN, CAP_SYS_PTRACE, CAP_SYS_ADMIN, and before 5.19 CAP_BPF.
-            let most = 1 << 1 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 39;
-            assert_eq!(permitted & !most, 0, "{one:#?}");
-            assert_eq!(one["CapBnd"], "0000000000000000");
-        }
+        let all = settled(running.pid(), all_have_nothing);
+        assert!(all_have_nothing(&all), "{all:#?}");
+        let helper = helper_of(running.pid());
+        assert_helper(helper, set(&TAKES_OFF), true);
         flood(&bed, 300);
         assert_whole(&running.stop(), &file, 300);
+        assert!(!Path::new(&format!("/proc/{helper}")).exists());
         let left = bed.in_ns("a", "tc", &["qdisc", "show", "dev", "eth0"]);
         assert!(!left.contains("clsact"), "{left}");
     }
 }
 
 #[test]
-fn following_keeps_its_rights_with_the_thread_that_attaches() {
+fn following_and_looking_at_sockets_is_a_helpers() {
     let bed = Bed::quiet();
     let (file, target) = (bed.file("x.pcapng"), bed.target("a"));
-    let running = capture(&target, &file, &["--follow"]);
-    let pid = running.pid();
-    let reads_without = |all: &[Rights]| {
-        all.iter()
-            .any(|one| one["Name"] == "netns-trace" && has_nothing(one))
-    };
-    let all = settled(pid, reads_without);
-    assert!(reads_without(&all), "{all:#?}");
+    // CAP_PERFMON, CAP_BPF, which attaching needs, too.
+    let attaches = set(&TAKES_OFF) | set(&[38, 39]);
+    for (more, most, is_confined) in [
+        (&["--follow"][..], attaches, false),
+        (&["--process"], set(&TAKES_OFF), true),
+        (&["--follow", "--process"], attaches, false),
+    ] {
+        let running = capture(&target, &file, more);
+        let all = settled(running.pid(), all_have_nothing);
+        assert!(all_have_nothing(&all), "{more:?}: {all:#?}");
+        assert_helper(helper_of(running.pid()), most, is_confined);
+        flood(&bed, 100);
+        assert_whole(&running.stop(), &file, 100);
+    }
+}
+
+/// What was attached is captured on; that nothing comes back any more is told.
+#[test]
+fn a_capture_outlives_its_helper() {
+    let bed = Bed::quiet();
+    let (file, target) = (bed.file("x.pcapng"), bed.target("a"));
+    let mut running = capture(&target, &file, &["--follow"]);
+    // It follows by then.
+    let all = settled(running.pid(), all_have_nothing);
+    assert!(all_have_nothing(&all), "{all:#?}");
+    let helper = nix::unistd::Pid::from_raw(helper_of(running.pid()));
+    nix::sys::signal::kill(helper, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+    running.wait_for("what comes back from now on is not captured");
     flood(&bed, 100);
     assert_whole(&running.stop(), &file, 100);
+    assert!(bed.tcx("a", "eth0").iter().all(Vec::is_empty));
 }
 
 #[test]

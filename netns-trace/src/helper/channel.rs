@@ -8,16 +8,23 @@ use std::{
         unix::net::UnixStream,
     },
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use nix::{
+    errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+    sys::socket::{
+        ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg, setsockopt,
+        sockopt::SndBufForce,
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Most descriptors of one message.
 const MAX_FDS: usize = 16;
+/// Room for what is not received yet, in bytes.
+const ROOM: usize = 4 << 20;
 /// The longest message: none of ours is near it.
 const MAX_LEN: u32 = 64 << 20;
 
@@ -37,6 +44,12 @@ impl Channel {
     /// There is no descriptor left.
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
         let (one, other) = UnixStream::pair()?;
+        for end in [&one, &other] {
+            // What is told in passing must never wait for the other end, which may be telling something itself.
+            if let Err(errno) = setsockopt(end, SndBufForce, &ROOM) {
+                log::debug!("a channel has only the usual room: {errno}");
+            }
+        }
         Ok((Self::new(one), Self::new(other)))
     }
 
@@ -102,7 +115,7 @@ impl Channel {
         let received = loop {
             let fd = self.stream.as_raw_fd();
             match recvmsg::<()>(fd, &mut parts, Some(&mut space), flags) {
-                Err(nix::errno::Errno::EINTR) => {}
+                Err(Errno::EINTR) => {}
                 received => break received?,
             }
         };
@@ -122,8 +135,21 @@ impl Channel {
     ///
     /// The kernel cannot tell.
     pub(crate) fn has_news(&self) -> io::Result<bool> {
+        self.waits_for_news(Duration::ZERO)
+    }
+
+    /// The same, after so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::has_news`].
+    pub(crate) fn waits_for_news(&self, limit: Duration) -> io::Result<bool> {
         let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-        Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, limit) {
+            Err(Errno::EINTR) => Ok(false),
+            polled => Ok(polled? > 0),
+        }
     }
 }
 

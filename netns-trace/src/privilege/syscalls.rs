@@ -181,6 +181,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_sendmsg,
     libc::SYS_sendto,
     libc::SYS_set_robust_list,
+    libc::SYS_shutdown,
     libc::SYS_sigaltstack,
     libc::SYS_socketpair,
     libc::SYS_statx,

@@ -17,7 +17,7 @@ const SCTP: u8 = 132;
 const UDP_LITE: u8 = 136;
 
 /// An address and a port; of an echo, its identifier stands in the port's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Endpoint {
     /// The address.
     pub address: IpAddr,

@@ -12,7 +12,7 @@ pub use self::{
 };
 
 /// A process, as the machine's first PID namespace numbers it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Process {
     /// Its number.
     pub pid: u32,

@@ -9,7 +9,7 @@ use crate::recent::Recent;
 const MAX_KNOWN: usize = 32 << 10;
 
 /// A socket, and who has it open.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct OwnedSocket {
     /// The protocol's number.
     pub protocol: u8,

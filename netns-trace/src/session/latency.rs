@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{
     LatencyConfig,
     config::Direction,
-    helper,
+    helper::{self, Jobs},
     meter::Meter,
     outline::Outline,
     plan::{self, Plan, Wishes},
@@ -117,9 +117,12 @@ impl Measurement {
     pub(super) fn start_and_give_up(config: &LatencyConfig) -> Result<Self> {
         check_kernel()?;
         check_privileges()?;
-        let (helper, _) = helper::start(config.attach, None)?;
+        let left = helper::start(Jobs {
+            attach: config.attach,
+            ..Jobs::default()
+        })?;
         let mut run = Self::start(config)?;
-        run.helper = helper;
+        run.helper = left.helper;
         let user = config.user.as_ref();
         let opens_files = config.writes_files && user.is_none();
         rights::give_up_after_attaching(opens_files, user)?;

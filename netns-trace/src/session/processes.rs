@@ -1,32 +1,26 @@
 //! Whose packets they are. What leaves is known by the socket that sent it: a program in the kernel notes who makes
-//! sockets. What comes, and what sockets send that were there before, is known by addresses and ports: a thread reads
-//! the namespaces' sockets at first, and again when a packet comes that nobody is known for. It keeps the rights
-//! that this takes.
+//! sockets. What comes, and what sockets send that were there before, is known by addresses and ports: the
+//! helper process reads the namespaces' sockets at first, and again when a packet comes that nobody is known for.
 //!
-//! The reader of the ring waits for that thread, so that a packet to a new listener is told right; it does so a
+//! The reader of the ring waits for that, so that a packet to a new listener is told right; it does so a
 //! twentieth of the time at most. It does not wait to learn who has accepted a connection: until then, that is its
 //! listener's.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    path::PathBuf,
-    sync::{
-        Arc,
-        mpsc::{Receiver, Sender, channel},
-    },
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::outline::{Outline, OutlinedTap};
+use super::outline::{Outline, OutlinedTap, Owner};
 use crate::{
     capture::LinkType,
+    helper::Channel,
     inspect::socket_owners,
-    netns::{Identity, NetNs, command},
+    netns::{NetNs, command},
     probe::Makers,
     process::{Answer, Basis, OwnedSocket, PacketFlow, Process, ProcessFilter, ProcessTable},
     recent::Recent,
@@ -42,16 +36,13 @@ const WAIT: Duration = Duration::from_millis(100);
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// so many times as far as one took.
 const REST: u32 = 20;
+/// How many looks are asked for at once.
+const MOST_UNDER_WAY: usize = 64;
 /// How much later a namespace is looked at again where only listeners are known.
 const LOOK_FOR_ACCEPTED_AFTER: Duration = Duration::from_secs(1);
 
-/// A namespace to look at. No descriptor, which would keep it alive.
-struct Look {
-    path: PathBuf,
-    identity: Identity,
-}
-
-/// Its sockets, or none where it is gone.
+/// The sockets of a namespace, or none where it is gone.
+#[derive(Serialize, Deserialize)]
 struct Found {
     namespace: u64,
     sockets: Option<Vec<OwnedSocket>>,
@@ -84,9 +75,9 @@ pub(super) struct Told {
 pub(super) struct Processes {
     filter: ProcessFilter,
     table: ProcessTable,
-    owners: HashMap<u64, Owner>,
-    looks: Sender<Look>,
-    found: Receiver<Found>,
+    owners: HashMap<u64, Watched>,
+    /// To the helper process, which looks.
+    helper: Channel,
     /// Looks that nothing has come of yet.
     under_way: usize,
     told: Told,
@@ -95,43 +86,24 @@ pub(super) struct Processes {
 }
 
 /// A namespace whose sockets are looked at.
-struct Owner {
-    path: PathBuf,
-    identity: Identity,
+struct Watched {
+    ns: Owner,
     /// None while a look is under way.
     next_look: Option<Instant>,
 }
 
 impl Processes {
-    /// Starts the thread that looks.
-    ///
-    /// # Errors
-    ///
-    /// There is no thread.
-    pub(super) fn start(filter: ProcessFilter) -> Result<Self> {
-        let (looks, asked) = channel::<Look>();
-        let (answer, found) = channel();
-        thread::Builder::new()
-            .name("sockets".to_owned())
-            .spawn(move || {
-                for look in asked {
-                    // Nobody waits for it once the capture has ended.
-                    if answer.send(look.at()).is_err() {
-                        return;
-                    }
-                }
-            })
-            .context("cannot start the thread that looks at sockets")?;
-        Ok(Self {
+    /// Nothing is known yet; a helper process is at the other end, in [`look`].
+    pub(super) fn new(filter: ProcessFilter, helper: Channel) -> Self {
+        Self {
             filter,
             table: ProcessTable::new(is_there),
             owners: HashMap::new(),
-            looks,
-            found,
+            helper,
             under_way: 0,
             told: Told::default(),
             packets: None,
-        })
+        }
     }
 
     /// Takes in the namespaces of a plan, and the sockets that are there.
@@ -143,9 +115,8 @@ impl Processes {
         for ns in plan.taps.iter().filter_map(|tap| tap.owner.as_ref()) {
             let inode = ns.identity.inode;
             if let Entry::Vacant(entry) = self.owners.entry(inode) {
-                entry.insert(Owner {
-                    path: ns.path.clone(),
-                    identity: ns.identity.clone(),
+                entry.insert(Watched {
+                    ns: ns.clone(),
                     next_look: Some(Instant::now()),
                 });
                 self.look(inode);
@@ -268,34 +239,43 @@ impl Processes {
     }
 
     fn look(&mut self, namespace: u64) {
-        let Some(owner) = self.owners.get_mut(&namespace) else {
+        // So both never wait for each other to read.
+        while self.under_way >= MOST_UNDER_WAY && self.wait(Instant::now() + WAIT) {}
+        let owner = self.owners.get_mut(&namespace);
+        let Some(owner) = owner.filter(|_| self.under_way < MOST_UNDER_WAY) else {
             return;
         };
         owner.next_look = None;
-        let look = Look {
-            path: owner.path.clone(),
-            identity: owner.identity.clone(),
-        };
-        match self.looks.send(look) {
+        match self.helper.send(&owner.ns, &[]) {
             Ok(()) => self.under_way += 1,
-            Err(_) => log::error!("the thread that looks at sockets has ended"),
+            Err(why) => log::error!("the helper process does not look at sockets any more: {why}"),
         }
     }
 
-    /// Waits for something that the thread has found; says whether anything came until `end`.
+    /// Waits for something that the helper has found; says whether anything came until `end`.
     fn wait(&mut self, end: Instant) -> bool {
         let rest = end.saturating_duration_since(Instant::now());
-        let found = self.found.recv_timeout(rest);
-        found.map(|found| self.found(found)).is_ok()
+        let came = match self.helper.waits_for_news(rest) {
+            Ok(true) => self.helper.receive(),
+            Ok(false) => return false,
+            Err(why) => Err(why),
+        };
+        match came {
+            Ok(Some((found, _))) => {
+                self.found(found);
+                return true;
+            }
+            Ok(None) => log::error!("the helper process has ended"),
+            Err(why) => log::error!("the helper process cannot be heard: {why}"),
+        }
+        // Nothing more will come.
+        self.under_way = 0;
+        false
     }
 
-    /// Takes in all that the thread has found meanwhile.
+    /// Takes in all that the helper has found meanwhile.
     fn take_in(&mut self) {
-        while self.under_way > 0
-            && let Ok(found) = self.found.try_recv()
-        {
-            self.found(found);
-        }
+        while self.under_way > 0 && self.wait(Instant::now()) {}
     }
 
     fn found(&mut self, found: Found) {
@@ -317,22 +297,34 @@ fn is_there(process: &Process) -> bool {
     pid.is_ok_and(|pid| kill(pid, None) != Err(Errno::ESRCH))
 }
 
-impl Look {
-    fn at(self) -> Found {
-        let start = Instant::now();
-        let ns = NetNs::reopen(&self.path, &self.identity).ok();
-        let ns = ns.or_else(|| NetNs::find(&self.identity));
-        let sockets = ns.and_then(|ns| match socket_owners(&ns) {
-            Ok(sockets) => Some(sockets),
-            Err(why) => {
-                log::warn!("whose sockets they are is not known: {why}");
-                None
-            }
-        });
-        Found {
-            namespace: self.identity.inode,
-            sockets,
-            took: start.elapsed(),
+/// In the helper process: looks at namespaces' sockets, as it is asked to, until the capture ends.
+pub(super) fn look(channel: &Channel) {
+    loop {
+        let answered = match channel.receive() {
+            Ok(Some((owner, _))) => channel.send(&sockets_of(&owner), &[]),
+            Ok(None) => return,
+            Err(why) => Err(why),
+        };
+        if let Err(why) = answered {
+            return log::debug!("the capture does not listen: {why}");
         }
+    }
+}
+
+fn sockets_of(owner: &Owner) -> Found {
+    let start = Instant::now();
+    let ns = NetNs::reopen(&owner.path, &owner.identity).ok();
+    let ns = ns.or_else(|| NetNs::find(&owner.identity));
+    let sockets = ns.and_then(|ns| match socket_owners(&ns) {
+        Ok(sockets) => Some(sockets),
+        Err(why) => {
+            log::warn!("whose sockets they are is not known: {why}");
+            None
+        }
+    });
+    Found {
+        namespace: owner.identity.inode,
+        sockets,
+        took: start.elapsed(),
     }
 }

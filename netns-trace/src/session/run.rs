@@ -22,7 +22,7 @@ use super::{
     completed::Completed,
     follow::{Arrival, Follower},
     generation::{Attached, Generation, readable},
-    helper,
+    helper::{self, Jobs, Left},
     outline::Outline,
     processes::Processes,
     rights,
@@ -33,7 +33,6 @@ use super::{
 use crate::{
     capture::{Account, Output},
     filter::translate,
-    helper::Channel,
     latency::{self, table},
     privilege::User,
     probe::{check_kernel, check_privileges, measure_cost, prepare, sweep},
@@ -72,9 +71,11 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
     check_kernel()?;
     check_privileges()?;
     let signals = Signals::new()?;
-    let following = config.follow.then_some(config);
-    // Kept until all is done, in whatever way.
-    let (_helper, follow) = helper::start(config.attach, following)?;
+    let mut left = helper::start(Jobs {
+        attach: config.attach,
+        following: config.follow.then_some(config),
+        sockets: config.processes.is_some(),
+    })?;
     prepare();
     let swept = sweep();
     if swept > 0 {
@@ -85,7 +86,7 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
         .enable_time()
         .build()
         .context("cannot start the event loop")?
-        .block_on(run(config, &signals, follow, user.as_ref()))
+        .block_on(run(config, &signals, &mut left, user.as_ref()))
 }
 
 /// The code of the filter for the targets' link types, classic BPF and eBPF, as text.
@@ -115,7 +116,7 @@ pub fn filter_code(config: &CaptureConfig) -> Result<String> {
 async fn run(
     config: &CaptureConfig,
     signals: &Signals,
-    follow: Option<Channel>,
+    left: &mut Left,
     user: Option<&User>,
 ) -> Result<Report> {
     let targets = find_targets(&config.targets, config.follow)?;
@@ -144,7 +145,7 @@ async fn run(
             })?,
         None => open_output(config)?,
     };
-    let mut taken = Taken::new(config, signals, output)?;
+    let mut taken = Taken::new(config, signals, output, left.sockets.take())?;
     let written = outline.as_ref().map(|plan| taken.admit(plan));
     let written = written.transpose()?;
     // The file's head goes out first: what takes no byte is refused before anything is attached.
@@ -163,7 +164,7 @@ async fn run(
         generations.push(Generation::new(rising, outline, written)?);
     }
     taken.ask_names();
-    let follower = follow.map(|channel| Follower::start(channel, config, &targets));
+    let follower = (left.follow.take()).map(|channel| Follower::start(channel, config, &targets));
     let follower = follower.transpose()?;
     drop((plan, targets));
     if generations.is_empty() {

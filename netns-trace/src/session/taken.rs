@@ -23,6 +23,7 @@ use crate::{
         PacketBuilder, WallClock, monotonic_ns,
     },
     filter::Filter,
+    helper::Channel,
     probe::{Hook, Makers, ProbeMaps},
 };
 
@@ -131,6 +132,7 @@ impl<'a> Taken<'a> {
         config: &CaptureConfig,
         signals: &'a Signals,
         output: Output,
+        sockets: Option<Channel>,
     ) -> Result<Self> {
         let clock = WallClock::new().context("cannot read the clock")?;
         let start_ns = clock.time_ns(monotonic_ns().context("cannot read the clock")?);
@@ -151,7 +153,8 @@ impl<'a> Taken<'a> {
             accepted: 0,
             limit: config.count,
             names: Names::default(),
-            processes: config.processes.clone().map(Processes::start).transpose()?,
+            processes: (config.processes.clone().zip(sockets))
+                .map(|(filter, helper)| Processes::new(filter, helper)),
             filter: match &config.filter {
                 Some(Filter::Expression(expression)) => Some(expression.clone()),
                 Some(Filter::Bytecode(_)) | None => None,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use netns_trace::probe::{Hook, LoadedTap, Probe, ProbeMaps, ProbeOptions, TapConfig};
+use netns_trace::probe::{Hook, LoadedTap, Probe, ProbeOptions, SharedMaps, TapConfig};
 use netns_trace_ebpf::feature;
 
 use super::{
@@ -96,7 +96,7 @@ fn new_probe(taps: usize) -> Result<Probe> {
 }
 
 /// Loads a tap; the maps are kept beside the first.
-fn load(probe: &mut Probe, tap: usize) -> Result<(LoadedTap, Option<ProbeMaps>)> {
+fn load(probe: &mut Probe, tap: usize) -> Result<(LoadedTap, Option<SharedMaps>)> {
     let config = TapConfig {
         tap: tap as u32,
         snaplen: PACKET as u32,
@@ -108,7 +108,7 @@ fn load(probe: &mut Probe, tap: usize) -> Result<(LoadedTap, Option<ProbeMaps>)>
 }
 
 /// Runs all at once; the nanoseconds of one run of each.
-fn together(taps: &mut [(LoadedTap, Option<ProbeMaps>)]) -> Result<Vec<f64>> {
+fn together(taps: &mut [(LoadedTap, Option<SharedMaps>)]) -> Result<Vec<f64>> {
     let mut packet = vec![0; PACKET];
     packet[12..15].copy_from_slice(&[8, 0, 0x45]);
     let (packet, start) = (&packet, &Barrier::new(taps.len()));
