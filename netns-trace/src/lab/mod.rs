@@ -209,11 +209,16 @@ pub fn orphans() -> Vec<(String, PathBuf)> {
 }
 
 fn orphan(name: &str) -> Option<(Record, StateFile)> {
+    let may_be_one = || {
+        let record = state::read(name).ok()??;
+        (record.private || !record.complete).then_some(record)
+    };
+    // Not locked for this: whoever removes a lab just now would find it in use.
+    may_be_one()?;
     let Ok(Opened::Ours(state)) = StateFile::open(name) else {
         return None; // in use, or gone
     };
-    let record = state::read(name).ok()??;
-    (record.private || !record.complete).then_some((record, state))
+    Some((may_be_one()?, state))
 }
 
 impl Lab {
