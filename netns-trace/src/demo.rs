@@ -63,7 +63,10 @@ pub fn run(dir: Option<&Path>) -> Result<()> {
     };
     // The capture is started through sudo as well, and writes with its user's rights.
     let user = User::behind_sudo()?;
-    let folder = User::run_as(user.as_ref(), prepare)??;
+    let folder = match &user {
+        Some(user) => user.run(prepare)?.with_context(|| user.as_whom(None))?,
+        None => prepare()?,
+    };
     let path = folder.path().to_owned();
     let result = run_in(&path, &signals);
     let is_kept = User::run_as(user.as_ref(), || folder.hand_over())?;

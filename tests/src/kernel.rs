@@ -18,12 +18,22 @@ use crate::tcx;
 /// If the kernel does not tell its release.
 #[must_use]
 pub fn has_tcx() -> bool {
+    !is_before(6, 6)
+}
+
+/// Whether this kernel is older than a release.
+///
+/// # Panics
+///
+/// If the kernel does not tell its own.
+#[must_use]
+pub fn is_before(major: u32, minor: u32) -> bool {
     let name = nix::sys::utsname::uname().expect("a release");
     let release = name.release().to_string_lossy().into_owned();
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(|part| part.parse().unwrap_or(0_u32));
-    (numbers.next(), numbers.next()) >= (Some(6), Some(6))
+    (numbers.next(), numbers.next()) < (Some(major), Some(minor))
 }
 
 /// The TCX programs of an interface (`tcx ID`), and its cls_bpf filters of ours (`filter`).

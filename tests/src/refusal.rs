@@ -94,6 +94,34 @@ pub fn refused_early(args: &[&str], status: i32) -> String {
     refused(without_bpf_use(&mut netns_trace(args)), status)
 }
 
+/// What is said where a user lacks capabilities that root has.
+#[must_use]
+pub fn missing(names: &[&str]) -> String {
+    let (verb, them) = verb(names);
+    format!(
+        "{} {verb} missing (run as root, or give {them} to the program with setcap)",
+        names.join(", ")
+    )
+}
+
+/// What is said where root lacks them, too: they are not in its bounding set.
+#[must_use]
+pub fn withheld(names: &[&str]) -> String {
+    let (verb, them) = verb(names);
+    format!(
+        "{} {verb} missing (root lacks {them} here, too: allow {them} where this container or service is started)",
+        names.join(", ")
+    )
+}
+
+fn verb(names: &[&str]) -> (&'static str, &'static str) {
+    if names.len() == 1 {
+        ("is", "it")
+    } else {
+        ("are", "them")
+    }
+}
+
 /// Checks that a message is one line for people.
 ///
 /// # Panics

@@ -9,7 +9,7 @@ use netns_trace_tests::{
     dweller::Dweller,
     namespaces::TestNs,
     private_run,
-    refusal::{as_nobody, refused, without_capability},
+    refusal::{as_nobody, missing, refused, withheld, without_capability},
     require_root,
     tool::{binary, netns_trace},
 };
@@ -230,12 +230,15 @@ fn who_cannot_see_all_users_removes_nothing() {
         let (mut command, _program) = as_nobody(&args);
         assert_eq!(
             refused(&mut command, 1),
-            "cannot clean: CAP_SYS_ADMIN, CAP_SYS_PTRACE are missing (run as root)"
+            format!(
+                "cannot clean: {}",
+                missing(&["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"])
+            )
         );
         let mut command = netns_trace(&args);
         assert_eq!(
             refused(without_capability(&mut command, 19), 1),
-            "cannot clean: CAP_SYS_PTRACE is missing (run as root)"
+            format!("cannot clean: {}", withheld(&["CAP_SYS_PTRACE"]))
         );
         for (ns, what) in [("--map-root-user", "user"), ("--fork", "PID")] {
             let mut command = Command::new("unshare");

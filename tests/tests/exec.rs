@@ -13,7 +13,7 @@ use netns_trace_tests::{
     command::run as witness,
     namespaces::TestNs,
     private_run,
-    refusal::{as_nobody, refused},
+    refusal::{as_nobody, missing, refused},
     require_root,
     tmux::{self, Tmux},
     tool::{Done, binary, netns_trace, run},
@@ -456,7 +456,8 @@ fn what_is_missing_is_named() {
         assert_eq!(
             refused_of(&mut command),
             format!(
-                "cannot enter the network namespace {path:?}: CAP_SYS_ADMIN is missing (run as root)"
+                "cannot enter the network namespace {path:?}: {}",
+                missing(&["CAP_SYS_ADMIN"])
             )
         );
     }

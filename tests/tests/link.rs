@@ -11,7 +11,7 @@ use netns_trace_tests::{
     dweller::Dweller,
     namespaces::TestNs,
     private_run,
-    refusal::{as_nobody, failing, refused, with_read_only},
+    refusal::{as_nobody, failing, missing, refused, with_read_only},
     require_root,
     tool::{netns_trace, run},
 };
@@ -209,7 +209,7 @@ fn nothing_is_left_of_a_link_that_fails() {
     let (mut command, _program) = as_nobody(&["link", "netns:other", "web"]);
     assert_eq!(
         refused(&mut command, 1),
-        "cannot give a name: CAP_SYS_ADMIN is missing (run as root)"
+        format!("cannot give a name: {}", missing(&["CAP_SYS_ADMIN"]))
     );
     let mut command = netns_trace(args);
     let said = refused(failing(&mut command, libc::SYS_mount, libc::EPERM), 1);

@@ -6,7 +6,10 @@ use netns_trace::lab::{self, Lab, LabSpec, Topology};
 use netns_trace_tests::{
     bed::{Bed, must},
     names::unique,
-    refusal::{as_nobody, failing, refused, refused_early, with_read_only, without_capability},
+    refusal::{
+        as_nobody, failing, missing, refused, refused_early, with_read_only, withheld,
+        without_capability,
+    },
     require_root,
     tool::{netns_trace, run},
 };
@@ -32,13 +35,13 @@ fn assert_nothing_of(lab: &str) {
 fn a_missing_capability_is_named_before_anything_is_made() {
     require_root!();
     let name = unique('l');
-    for (number, missing) in RIGHTS {
+    for (number, name_of) in RIGHTS {
         for args in [&["lab", "up", "--name", &name][..], &["lab", "down", &name]] {
             let mut command = netns_trace(args);
             let said = refused(without_capability(&mut command, number), 1);
             assert_eq!(
                 said,
-                format!("cannot build or remove a lab: {missing} is missing (run as root)")
+                format!("cannot build or remove a lab: {}", withheld(&[name_of]))
             );
         }
     }
@@ -59,7 +62,10 @@ fn a_missing_capability_is_named_before_anything_is_made() {
         let (mut command, _program) = as_nobody(args);
         assert_eq!(
             refused(&mut command, 1),
-            "cannot build or remove a lab: CAP_NET_ADMIN, CAP_SYS_ADMIN are missing (run as root)"
+            format!(
+                "cannot build or remove a lab: {}",
+                missing(&["CAP_NET_ADMIN", "CAP_SYS_ADMIN"])
+            )
         );
     }
     assert_nothing_of(&name);

@@ -10,8 +10,8 @@ use std::{
 use netns_trace_tests::{
     bed::{Bed, must},
     refusal::{
-        as_nobody, assert_untouched, failing, refused, refused_early, treasure, without_bpf_use,
-        without_capability,
+        as_nobody, assert_untouched, failing, missing, refused, refused_early, treasure, withheld,
+        without_bpf_use, without_capability,
     },
     tool::{Running, binary, netns_trace},
 };
@@ -34,7 +34,7 @@ fn a_missing_capability_is_named() {
         (12, "CAP_NET_ADMIN"),
         (21, "CAP_SYS_ADMIN"),
     ] {
-        let expected = format!("cannot load the eBPF programs: {name} is missing (run as root)");
+        let expected = format!("cannot load the eBPF programs: {}", withheld(&[name]));
         for args in [
             &["capture", &target, "-i", "lo", "-w", &file][..],
             &["demo"],
@@ -49,7 +49,10 @@ fn a_missing_capability_is_named() {
     let said = refused(without_capability(&mut command, 39), 1);
     assert_eq!(
         said,
-        "cannot load the eBPF programs: CAP_BPF, CAP_NET_ADMIN are missing (run as root)"
+        format!(
+            "cannot load the eBPF programs: {}",
+            withheld(&["CAP_BPF", "CAP_NET_ADMIN"])
+        )
     );
     assert_untouched(&file);
 }
@@ -58,13 +61,26 @@ fn a_missing_capability_is_named() {
 fn another_user_is_told_all_that_is_missing() {
     let (bed, target) = bare();
     let file = treasure(&bed, "x.pcapng");
-    for args in [&["capture", &target, "-w", &file][..], &["demo"]] {
+    for args in [
+        &["capture", &target, "-w", &file][..],
+        &["latency", &target],
+        &["demo"],
+    ] {
         let (mut command, _program) = as_nobody(args);
+        let all = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"];
         assert_eq!(
             refused(&mut command, 1),
-            "cannot load the eBPF programs: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN are \
-             missing (run as root)"
+            format!("cannot load the eBPF programs: {}", missing(&all))
         );
+    }
+    for args in [&["inspect", &target][..], &["overhead", &target]] {
+        let (mut command, _program) = as_nobody(args);
+        let said = refused(&mut command, 1);
+        assert!(
+            said.starts_with("cannot enter the network namespace "),
+            "{said}"
+        );
+        assert!(said.ends_with(&missing(&["CAP_SYS_ADMIN"])), "{said}");
     }
     assert_untouched(&file);
 }
@@ -96,9 +112,9 @@ fn another_users_process_needs_a_capability_too() {
     assert_eq!(
         refused(without_capability(&mut command, 19), 1),
         format!(
-            "cannot open \"/proc/{}/ns/net\": permission denied; another user's process needs \
-             CAP_SYS_PTRACE (run as root)",
-            sleeper.pid()
+            "cannot open \"/proc/{}/ns/net\" of another user's process: {}",
+            sleeper.pid(),
+            withheld(&["CAP_SYS_PTRACE"])
         )
     );
 }

@@ -22,7 +22,9 @@ use self::{
 use crate::{
     lab,
     link::{Record, Register},
-    privilege::{Capability, MissingCapabilities, is_confined, is_in_pid_namespace, missing},
+    privilege::{
+        Capability, MissingCapabilities, is_confined, is_in_pid_namespace, missing, of_roots_file,
+    },
     probe,
 };
 
@@ -39,7 +41,7 @@ pub enum CleanError {
     )]
     Confined(&'static str),
     /// The register cannot be locked.
-    #[error("cannot lock the register of names in /run/netns-trace: {0}")]
+    #[error("cannot lock the register of names in /run/netns-trace: {}", of_roots_file(.0))]
     Register(#[source] io::Error),
 }
 

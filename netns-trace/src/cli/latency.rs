@@ -107,10 +107,7 @@ impl LatencyArgs {
             Ok::<_, PlaceError>((page.transpose()?, picture.transpose()?, folder))
         };
         let (page, picture, folder) = match &user {
-            Some(user) => user.run(check)?.with_context(|| {
-                let name = user.name();
-                format!("as user {name}, who has started it through sudo")
-            })?,
+            Some(user) => user.run(check)?.with_context(|| user.as_whom(None))?,
             None => check()?,
         };
         let tell = |told: Told<'_>| {

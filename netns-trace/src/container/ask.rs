@@ -2,6 +2,7 @@
 //! file on a dead file system, or a socket that drips, is left behind.
 
 use std::{
+    path::Path,
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
@@ -10,8 +11,8 @@ use std::{
 use super::{
     Runtime, api,
     api::Silence,
-    docker, oci, podman,
-    sources::{Source, Sources, owner},
+    docker, files, oci, podman,
+    sources::{DOCKERS_OWN, Source, Sources, owner},
     told::Answer,
 };
 
@@ -45,13 +46,24 @@ pub(super) fn all(sources: &Sources) -> Vec<Answer> {
         );
     }
     for state in sources.containerd.clone() {
-        let work = move || files_of(&state, oci::containerd(&state));
+        let work = move || {
+            let mut answer = files_of(&state, oci::containerd(&state));
+            // Docker's own has no names, so nothing is missed there.
+            if state != Path::new(DOCKERS_OWN) {
+                answer.notes.extend(closed("containerd", &state));
+            }
+            answer
+        };
         start("containerd".to_owned(), Box::new(work));
     }
     for run in sources.crio.clone() {
         start(
             "CRI-O".to_owned(),
-            Box::new(move || files_of(&run, oci::crio(&run))),
+            Box::new(move || {
+                let mut answer = files_of(&run, oci::crio(&run));
+                answer.notes.extend(closed("CRI-O", &run));
+                answer
+            }),
         );
     }
     while !waiting.is_empty() {
@@ -77,7 +89,12 @@ fn note(text: String) -> Answer {
     }
 }
 
-fn files_of(dir: &std::path::Path, told: Vec<super::told::Told>) -> Answer {
+/// A note on files that may not be read.
+fn closed(what: &str, dir: &Path) -> Option<String> {
+    files::why_closed(dir).map(|why| format!("{what}: {why}"))
+}
+
+fn files_of(dir: &Path, told: Vec<super::told::Told>) -> Answer {
     Answer {
         told,
         user: owner(dir),
@@ -109,7 +126,10 @@ fn engine(source: &Source) -> Answer {
     if let Some(why) = why {
         let otherwise = match &source.root {
             Some(root) if !answer.told.is_empty() => format!("; names are from {root:?}"),
-            _ => String::new(),
+            Some(root) => files::why_closed(&root.join(source.kept_in()))
+                .map(|why| format!("; {why}"))
+                .unwrap_or_default(),
+            None => String::new(),
         };
         answer
             .notes

@@ -10,7 +10,10 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use crate::plain_file;
+use crate::{
+    plain_file,
+    privilege::{Capability, why_denied},
+};
 
 /// Most entries of a directory that are looked at.
 pub(super) const MOST_ENTRIES: usize = 20_000;
@@ -59,6 +62,15 @@ pub(super) fn names(dir: &Path) -> Vec<String> {
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect()
+}
+
+/// Why a directory that is there may not be looked into, and the way out; `None` where it may.
+pub(super) fn why_closed(dir: &Path) -> Option<String> {
+    let denied = |why: &io::Error| why.kind() == io::ErrorKind::PermissionDenied;
+    fs::read_dir(dir).is_err_and(|why| denied(&why)).then(|| {
+        let missing = why_denied(&[Capability::DacReadSearch]);
+        format!("no permission to read {dir:?}: {missing}")
+    })
 }
 
 /// Whether a text that came from elsewhere is one part of a path, and does not lead up.

@@ -11,6 +11,8 @@ use super::{Runtime, files};
 
 /// The variable that names places other than the usual ones.
 const VARIABLE: &str = "NETNS_TRACE_RUNTIMES";
+/// The state directory of the containerd that Docker starts for itself.
+pub(super) const DOCKERS_OWN: &str = "/run/docker/containerd/daemon";
 /// Most users whose own runtimes are asked.
 const MOST_USERS: usize = 64;
 
@@ -68,7 +70,7 @@ impl Sources {
             ],
             containerd: vec![
                 "/run/containerd".into(),
-                "/run/docker/containerd/daemon".into(),
+                DOCKERS_OWN.into(),
                 "/run/k3s/containerd".into(),
             ],
             crio: vec!["/run/containers/storage".into()],
@@ -174,6 +176,16 @@ impl Sources {
             }
         }
         engines
+    }
+}
+
+impl Source {
+    /// The directory below its root that has what is known of containers.
+    pub(super) fn kept_in(&self) -> &'static str {
+        match self.runtime {
+            Runtime::Docker => "containers",
+            _ => "",
+        }
     }
 }
 

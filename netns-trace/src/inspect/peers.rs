@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::links::{Details, Interface, Port, details_here, master};
 use crate::{
     netns::NetNs,
-    privilege::{self, Capability},
+    privilege::{Capability, lacking},
     target::Resolver,
     topology::{each_namespace, netlink::Netlink},
 };
@@ -92,28 +92,14 @@ pub(super) fn find_peers(
         }
     }
     if !lost.is_empty() {
-        let unknown = "no name, process or mount leads to their namespaces";
-        let why = why_denied().unwrap_or(unknown);
+        let unknown = || "no name, process or mount leads to their namespaces".to_owned();
+        let why = lacking(&[Capability::SysPtrace]).unwrap_or_else(unknown);
         sentences.push(format!(
             "the other ends of pairs cannot be found of {}: {why}",
             lost.join(", ")
         ));
     }
     sentences
-}
-
-/// Why other users' processes may not be looked at, and the way out; `None` where they may.
-pub(super) fn why_denied() -> Option<&'static str> {
-    if !privilege::missing(&[Capability::SysPtrace]).is_ok_and(|missing| missing.is_none()) {
-        Some("CAP_SYS_PTRACE is missing (run as root)")
-    } else if privilege::is_confined() {
-        Some(
-            "the capabilities are those of a user namespace, which do not count for the machine \
-             (run as root outside of it)",
-        )
-    } else {
-        None
-    }
 }
 
 fn peer(details: &Details, all: &[Details], namespace: &str, inode: u64) -> Peer {

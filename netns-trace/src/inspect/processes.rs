@@ -9,8 +9,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::peers::why_denied;
-use crate::netns::{NetNs, command, pids};
+use crate::{
+    netns::{NetNs, command, pids},
+    privilege::{Capability, lacking},
+};
 
 /// How many descriptors are looked at: a process may have a million.
 const MOST_DESCRIPTORS: usize = 2_000_000;
@@ -97,7 +99,8 @@ fn not_looked_at(pids: &[u32]) -> Option<String> {
         0 => format!("process {first} may not be looked at"),
         others => format!("process {first} and {others} more may not be looked at"),
     };
-    let why = why_denied().unwrap_or("the kernel protects it even from root");
+    let protected = || "the kernel protects it even from root".to_owned();
+    let why = lacking(&[Capability::SysPtrace]).unwrap_or_else(protected);
     Some(format!(
         "{who}, so whether it is in here and which sockets it holds is not known: {why}"
     ))

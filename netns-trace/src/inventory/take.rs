@@ -17,7 +17,7 @@ use super::{
 use crate::{
     container::{Container, Containers, Network},
     netns::NetNsError,
-    privilege::{self, Capability},
+    privilege::{self, Capability, why_denied},
     topology::{Link, TopologyError, links_here},
 };
 
@@ -81,6 +81,7 @@ impl Inventory {
         let mut notes = references.notes.clone();
         notes.extend(containers.notes().iter().cloned());
         notes.extend(denied(&references));
+        notes.extend(not_entered(&links));
         let (mut peers, more) = peers::find(&references.namespaces, &links);
         notes.extend(more);
         let mut namespaces: Vec<Namespace> = references
@@ -146,14 +147,31 @@ fn denied(references: &References) -> Vec<String> {
             count => format!("{count} processes"),
         };
         notes.push(format!(
-            "{processes} may not be looked at, and their namespaces may be missing here; \
-             CAP_SYS_PTRACE is missing (run as root)"
+            "{processes} may not be looked at, and their namespaces may be missing here; {}",
+            why_denied(&[Capability::SysPtrace])
         ));
     }
     if !references.namespaces.iter().any(|one| one.is_host) {
-        notes.push("which namespace is the host's cannot be told (run as root)".to_owned());
+        notes.push(format!(
+            "which namespace is the host's cannot be told: {}",
+            why_denied(&[Capability::SysPtrace])
+        ));
     }
     notes
+}
+
+/// What is missing where namespaces could not be entered: the table has no room for the way out.
+fn not_entered(links: &[Result<Vec<Link>, TopologyError>]) -> Option<String> {
+    let mut failed = links.iter().filter_map(|links| links.as_ref().err());
+    if !failed.any(is_denied) {
+        return None;
+    }
+    let missing = privilege::missing(&[Capability::SysAdmin]).ok()??;
+    Some(format!("interfaces are not seen: {missing}"))
+}
+
+fn is_denied(error: &TopologyError) -> bool {
+    matches!(error, TopologyError::NetNs(NetNsError::EnterDenied { .. }))
 }
 
 /// The interfaces of each namespace.
@@ -194,12 +212,14 @@ fn links_of(reference: &Reference) -> Result<Vec<Link>, TopologyError> {
 
 /// Why the interfaces are not known, in few words: the paths are told besides.
 fn why_not(error: &TopologyError) -> String {
-    let TopologyError::NetNs(NetNsError::EnterDenied { .. }) = error else {
+    if !is_denied(error) {
         return error.to_string();
-    };
+    }
     match privilege::missing(&[Capability::SysAdmin]) {
         Ok(None) => "not entered: another user namespace owns it".into(),
-        _ => "not entered: CAP_SYS_ADMIN is missing (run as root)".into(),
+        // With the way out once, in a note.
+        Ok(Some(missing)) => format!("not entered: {}", missing.brief()),
+        Err(_) => error.to_string(),
     }
 }
 

@@ -57,9 +57,12 @@ pub(super) fn attach(spec: &AttachSpec) -> Result<(Record, StateFile), LabError>
     finish(made, record, state)
 }
 
+/// What making and removing namespaces and interfaces needs.
+pub(super) const NEEDED: [Capability; 2] = [Capability::NetAdmin, Capability::SysAdmin];
+
 /// Refuses before anything is touched what would be refused halfway, with no right to undo it.
 pub(super) fn check_privileges() -> Result<(), LabError> {
-    let missing = privilege::missing(&[Capability::NetAdmin, Capability::SysAdmin])
+    let missing = privilege::missing(&NEEDED)
         .map_err(|e| LabError::io(format!("read {}", privilege::STATUS), e))?;
     match missing {
         None => Ok(()),

@@ -2,7 +2,12 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{netns::NetNsError, privilege::MissingCapabilities, topology::TopologyError};
+use super::build::NEEDED;
+use crate::{
+    netns::NetNsError,
+    privilege::{self, Capability, MissingCapabilities},
+    topology::TopologyError,
+};
 
 /// An error about a lab. Names in it are escaped.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +69,12 @@ pub enum LabError {
         missing: MissingCapabilities,
     },
     /// The kernel refused for want of a right.
-    #[error("cannot {operation}: CAP_SYS_ADMIN and CAP_NET_ADMIN are needed (run as root)")]
+    #[error("cannot {operation}: permission denied; {why}")]
     Denied {
         /// What was tried.
         operation: String,
+        /// What is missing, and the way out.
+        why: String,
     },
     /// The kernel refused a step for another reason.
     #[error("cannot {operation}: {source}")]
@@ -108,15 +115,27 @@ impl LabError {
         }
     }
 
+    /// The kernel's refusal of a step for want of a right.
+    pub(super) fn denied(operation: String) -> Self {
+        let why = privilege::why_denied(&NEEDED);
+        Self::Denied { operation, why }
+    }
+
+    /// The same of a file or folder in /run.
+    fn denied_file(operation: String) -> Self {
+        let why = privilege::why_denied(&[Capability::DacOverride]);
+        Self::Denied { operation, why }
+    }
+
     pub(super) fn io(operation: impl Into<String>, source: io::Error) -> Self {
         let operation = operation.into();
-        if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EACCES)) {
-            Self::Denied { operation }
-        } else {
-            Self::Step {
+        match source.raw_os_error() {
+            Some(libc::EACCES) => Self::denied_file(operation),
+            Some(libc::EPERM) => Self::denied(operation),
+            _ => Self::Step {
                 operation,
                 source: source.into(),
-            }
+            },
         }
     }
 

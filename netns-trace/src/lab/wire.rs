@@ -245,7 +245,7 @@ pub(super) fn network(cidr: Cidr) -> IpAddr {
 
 pub(super) fn refused(operation: String, error: NetlinkError) -> LabError {
     match error.errno() {
-        Some(libc::EPERM | libc::EACCES) => LabError::Denied { operation },
+        Some(libc::EPERM | libc::EACCES) => LabError::denied(operation),
         _ => LabError::Step {
             operation,
             source: error.into(),

@@ -16,7 +16,7 @@ use serde::Serialize;
 pub(crate) use self::register::{Entry, Record, Register, entries};
 use crate::{
     netns::{NetNs, NetNsError, bind, is_settled, path_of, pids_in, reserve, unbind},
-    privilege::{Capability, MissingCapabilities, missing},
+    privilege::{Capability, MissingCapabilities, missing, of_roots_file},
     target::Target,
 };
 
@@ -86,7 +86,7 @@ pub enum LinkError {
         owner: String,
     },
     /// A step failed.
-    #[error("cannot {step} {path:?}: {source}")]
+    #[error("cannot {step} {path:?}: {}", of_roots_file(source))]
     Io {
         /// What was tried.
         step: &'static str,

@@ -55,12 +55,12 @@ pub enum NetNsError {
         pid: u32,
     },
     /// The kernel does not let us look at the namespace.
-    #[error(
-        "cannot open {path:?}: permission denied; another user's process needs CAP_SYS_PTRACE (run as root)"
-    )]
+    #[error("cannot open {path:?} of another user's process: {why}")]
     PtraceDenied {
         /// The path that was asked for.
         path: PathBuf,
+        /// What is missing, and the way out.
+        why: String,
     },
     /// The process is protected from everybody, those with the right to look among them.
     #[error(
@@ -72,10 +72,12 @@ pub enum NetNsError {
         path: PathBuf,
     },
     /// The kernel does not let us enter the namespace.
-    #[error("cannot enter the network namespace {path:?}: CAP_SYS_ADMIN is missing (run as root)")]
+    #[error("cannot enter the network namespace {path:?}: {why}")]
     EnterDenied {
         /// How the namespace was found.
         path: PathBuf,
+        /// What is missing, and the way out.
+        why: String,
     },
     /// The namespace no longer exists, or what its path names is another one now.
     #[error("the network namespace {path:?} (inode {inode}) is gone: {why}")]

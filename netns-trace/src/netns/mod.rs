@@ -27,6 +27,8 @@ use nix::{
     sys::statfs::fstatfs,
 };
 
+use crate::privilege::{Capability, lacking, why_denied};
+
 pub(crate) use self::{
     arrivals::Arrivals,
     find::{
@@ -271,6 +273,7 @@ impl NetNs {
                 Ok(result) => result.map_err(|errno: Errno| match errno {
                     Errno::EPERM => NetNsError::EnterDenied {
                         path: self.path.clone(),
+                        why: why_denied(&[Capability::SysAdmin]),
                     },
                     errno => NetNsError::Io {
                         operation: "enter the network namespace",
@@ -370,10 +373,9 @@ fn open_error(path: &Path, source: io::Error) -> NetNsError {
         }
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NetNsError::NotFound { path },
         io::ErrorKind::PermissionDenied if path.starts_with("/proc") => {
-            if process::may_look_at_all() {
-                NetNsError::Protected { path }
-            } else {
-                NetNsError::PtraceDenied { path }
+            match lacking(&[Capability::SysPtrace]) {
+                None => NetNsError::Protected { path },
+                Some(why) => NetNsError::PtraceDenied { path, why },
             }
         }
         _ => NetNsError::Io {

@@ -70,11 +70,13 @@ impl Capability {
         match self {
             Self::Bpf => caps::Capability::CAP_BPF,
             Self::DacOverride => caps::Capability::CAP_DAC_OVERRIDE,
+            Self::DacReadSearch => caps::Capability::CAP_DAC_READ_SEARCH,
             Self::NetAdmin => caps::Capability::CAP_NET_ADMIN,
             Self::NetRaw => caps::Capability::CAP_NET_RAW,
             Self::Perfmon => caps::Capability::CAP_PERFMON,
             Self::SysAdmin => caps::Capability::CAP_SYS_ADMIN,
             Self::SysPtrace => caps::Capability::CAP_SYS_PTRACE,
+            Self::SysResource => caps::Capability::CAP_SYS_RESOURCE,
         }
     }
 }

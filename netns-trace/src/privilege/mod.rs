@@ -3,13 +3,17 @@
 //! giving them up, once what needs them is done, with the system calls that are not needed any more.
 
 mod give_up;
+mod missing;
 mod syscalls;
 mod user;
 
-use std::{fmt, fs, io, os::unix::fs::MetadataExt as _};
+use std::{fmt, fs, os::unix::fs::MetadataExt as _};
 
 pub use self::{
     give_up::{GiveUpError, Kept, give_up, raised},
+    missing::{
+        MissingCapabilities, NOT_COUNTED, STATUS, lacking, missing, of_roots_file, why_denied,
+    },
     syscalls::{ConfineError, Doings, confine},
     user::{User, UserError},
 };
@@ -23,6 +27,8 @@ pub enum Capability {
     Perfmon,
     /// Files of other users.
     DacOverride,
+    /// The same, to read them alone.
+    DacReadSearch,
     /// Interfaces, addresses and classifiers.
     NetAdmin,
     /// Packets as they are on the wire, ICMP among them.
@@ -31,6 +37,8 @@ pub enum Capability {
     SysAdmin,
     /// Looking at the processes of other users.
     SysPtrace,
+    /// Lifting limits, such as that of locked memory.
+    SysResource,
 }
 
 impl Capability {
@@ -38,10 +46,12 @@ impl Capability {
     const fn number(self) -> u32 {
         match self {
             Self::DacOverride => 1,
+            Self::DacReadSearch => 2,
             Self::NetAdmin => 12,
             Self::NetRaw => 13,
             Self::SysPtrace => 19,
             Self::SysAdmin => 21,
+            Self::SysResource => 24,
             Self::Perfmon => 38,
             Self::Bpf => 39,
         }
@@ -55,36 +65,14 @@ impl fmt::Display for Capability {
             Self::Bpf => "CAP_BPF",
             Self::Perfmon => "CAP_PERFMON",
             Self::DacOverride => "CAP_DAC_OVERRIDE",
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::NetRaw => "CAP_NET_RAW",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",
+            Self::SysResource => "CAP_SYS_RESOURCE",
         })
     }
-}
-
-/// Capabilities that are needed and not there; never none. Printed with its verb, as in
-/// `CAP_BPF, CAP_PERFMON are missing (run as root)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingCapabilities(Vec<Capability>);
-
-impl fmt::Display for MissingCapabilities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.0.iter().map(Capability::to_string).collect();
-        let verb = if names.len() == 1 { "is" } else { "are" };
-        write!(f, "{} {verb} missing (run as root)", names.join(", "))
-    }
-}
-
-/// Where the kernel tells of the calling thread's capabilities.
-pub const STATUS: &str = "/proc/thread-self/status";
-
-/// Which of these capabilities the calling thread lacks, if any.
-///
-/// # Errors
-/// When [`STATUS`] cannot be read.
-pub fn missing(needed: &[Capability]) -> io::Result<Option<MissingCapabilities>> {
-    Ok(missing_in(&fs::read_to_string(STATUS)?, needed))
 }
 
 /// Whether this process is in a user namespace of its own, whose root has every capability, none of
@@ -104,35 +92,4 @@ pub fn is_in_pid_namespace() -> bool {
     /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h>
     const INITIAL: u64 = 0xefff_fffc;
     fs::metadata("/proc/self/ns/pid").is_ok_and(|ns| ns.ino() != INITIAL)
-}
-
-fn missing_in(status: &str, needed: &[Capability]) -> Option<MissingCapabilities> {
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
-    let lacks = |capability: &Capability| effective & (1 << capability.number()) == 0;
-    let missing: Vec<Capability> = needed.iter().copied().filter(lacks).collect();
-    (!missing.is_empty()).then_some(MissingCapabilities(missing))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn missing_capabilities_are_named() {
-        let needed = [Capability::Bpf, Capability::NetAdmin, Capability::SysAdmin];
-        let said = |status| missing_in(status, &needed).map(|missing| missing.to_string());
-        assert_eq!(said("CapEff:\t000001ffffffffff\n"), None);
-        assert_eq!(
-            said("Name:\tx\nCapEff:\t0000008000001000\n").as_deref(),
-            Some("CAP_SYS_ADMIN is missing (run as root)")
-        );
-        assert_eq!(
-            said("").as_deref(),
-            Some("CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN are missing (run as root)")
-        );
-    }
 }

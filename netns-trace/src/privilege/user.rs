@@ -1,6 +1,6 @@
 //! Another user than the one who started us.
 
-use std::{env, io, panic, thread};
+use std::{env, ffi::CString, io, panic, thread};
 
 use nix::unistd::{Gid, Uid, getgrouplist};
 
@@ -11,6 +11,8 @@ pub struct User {
     uid: Uid,
     gid: Gid,
     groups: Vec<Gid>,
+    /// Nobody has named it.
+    behind_sudo: bool,
 }
 
 /// Why that cannot be.
@@ -50,14 +52,22 @@ impl User {
         if !own.is_root() && own != found.uid {
             return Err(UserError::NotRoot(name.to_owned()));
         }
-        let groups = std::ffi::CString::new(name)
-            .map_err(|_| UserError::Unknown(name.to_owned()))
-            .and_then(|name| getgrouplist(&name, found.gid).map_err(failed))?;
+        Self::of(found, false)
+    }
+
+    fn of(found: nix::unistd::User, behind_sudo: bool) -> Result<Self, UserError> {
+        let failed = |source: io::Error| UserError::Failed {
+            name: found.name.clone(),
+            source,
+        };
+        let name = CString::new(found.name.as_str()).map_err(|why| failed(why.into()))?;
+        let groups = getgrouplist(&name, found.gid).map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             name: found.name,
             uid: found.uid,
             gid: found.gid,
             groups,
+            behind_sudo,
         })
     }
 
@@ -79,13 +89,25 @@ impl User {
             name: uid.to_string(),
             source: errno.into(),
         })?;
-        found.map(|user| Self::find(&user.name)).transpose()
+        found.map(|user| Self::of(user, true)).transpose()
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// As whom files are made, for the head of an error; `otherwise` is how another one can be named, where that can be.
+    #[must_use]
+    pub fn as_whom(&self, otherwise: Option<&str>) -> String {
+        let name = &self.name;
+        let otherwise = otherwise.map(|way| format!(" ({way})")).unwrap_or_default();
+        if self.behind_sudo {
+            format!("as user {name}, who has started it through sudo{otherwise}")
+        } else {
+            format!("as user {name} (-Z)")
+        }
     }
 
     /// Does some work with the rights of this user, as to files and all else, on a thread of its own.

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::{Hook, ProbeError, TapSite, error, keeper::keeper, tc};
 use crate::{
     netns::{Identity, NetNs},
+    privilege::of_roots_file,
     topology::NetlinkError,
 };
 
@@ -201,7 +202,7 @@ pub(super) fn attach(
     };
     // Written down first: what is not there after all is no harm to the sweep.
     let written = list().write_down(&filter);
-    written.map_err(|why| failed(&filter, "write its list", &why))?;
+    written.map_err(|why| failed_file(&filter, "write its list", &why))?;
     let attached = attach_listed(program, &filter, hook);
     if attached.is_err() {
         list().cross_off(&filter);
@@ -214,10 +215,10 @@ fn attach_listed(
     filter: &Filter,
     hook: Hook,
 ) -> Result<(), ProbeError> {
-    let mark = Mark::lock(filter).map_err(|why| failed(filter, "mark its qdisc", &why))?;
+    let mark = Mark::lock(filter).map_err(|why| failed_file(filter, "mark its qdisc", &why))?;
     if !tc::has_clsact(filter.ifindex).map_err(|why| failed(filter, "list its qdiscs", &why))? {
         mark.set(filter)
-            .map_err(|why| failed(filter, "mark its qdisc", &why))?;
+            .map_err(|why| failed_file(filter, "mark its qdisc", &why))?;
         match tc::add_clsact(filter.ifindex) {
             Ok(()) => {}
             Err(why) if why.errno() == Some(Errno::EEXIST as i32) => mark.clear(),
@@ -322,6 +323,13 @@ fn failed(filter: &Filter, what: &str, why: &dyn std::error::Error) -> ProbeErro
     ProbeError::Attach {
         interface: filter.label.clone(),
         why: format!("clsact: cannot {what}: {}", error::chain(why)),
+    }
+}
+
+fn failed_file(filter: &Filter, what: &str, why: &io::Error) -> ProbeError {
+    ProbeError::Attach {
+        interface: filter.label.clone(),
+        why: format!("clsact: cannot {what}: {}", of_roots_file(why)),
     }
 }
 

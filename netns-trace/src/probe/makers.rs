@@ -16,7 +16,7 @@ use aya::{
 use netns_trace_ebpf::SocketMaker;
 
 use super::{ProbeError, error, link::own_fd, pins};
-use crate::privilege::raised;
+use crate::privilege::{Capability, raised, why_denied};
 
 /// [`SocketMaker`], as aya takes a map's value.
 #[repr(transparent)]
@@ -107,7 +107,7 @@ impl std::fmt::Debug for Makers {
 pub(super) fn why_not(error: &ProbeError) -> String {
     let denied = matches!(error, ProbeError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied);
     if denied {
-        format!("{error} (CAP_SYS_ADMIN is needed)")
+        format!("{error}; {}", why_denied(&[Capability::SysAdmin]))
     } else {
         error.to_string()
     }

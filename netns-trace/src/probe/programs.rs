@@ -15,6 +15,7 @@ use super::{
     link::{FdById, InfoByFd, OBJ_GET_INFO_BY_FD, bpf},
     tc,
 };
+use crate::privilege::{Capability, why_denied};
 
 /// Commands of the bpf system call, and attach types.
 /// <https://github.com/torvalds/linux/blob/v6.6/include/uapi/linux/bpf.h#L881>
@@ -100,8 +101,8 @@ pub fn programs_here(ifindex: u32) -> (Vec<Listed>, Vec<String>) {
             // The interface went away meanwhile.
             Err(why) if why.raw_os_error() == Some(libc::ENODEV) => {}
             Err(why) if why.kind() == io::ErrorKind::PermissionDenied => unseen.push(format!(
-                "TCX {hook}: CAP_NET_ADMIN is missing, of the machine and not of a user namespace \
-                 (run as root)"
+                "TCX {hook}: {}",
+                why_denied(&[Capability::NetAdmin])
             )),
             Err(why) => unseen.push(format!("TCX {hook}: {why}")),
         }

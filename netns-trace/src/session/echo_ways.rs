@@ -16,6 +16,7 @@ use super::{
 use crate::{
     latency::Overhead,
     netns::{NetNs, NetNsError},
+    privilege::{Capability, why_denied},
     target::Target,
     topology::{Link, TopologyError, default_gateway, device_to, links},
 };
@@ -179,7 +180,7 @@ pub(super) fn open(
 /// Why a socket was refused, with the right that is missing.
 fn denied(why: &io::Error) -> String {
     match why.kind() {
-        io::ErrorKind::PermissionDenied => "CAP_NET_RAW is missing (run as root)".to_owned(),
+        io::ErrorKind::PermissionDenied => why_denied(&[Capability::NetRaw]),
         _ => format!("the kernel has no such socket: {why}"),
     }
 }

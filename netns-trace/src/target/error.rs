@@ -23,7 +23,7 @@ pub enum TargetError {
         /// The inode that was asked for.
         inode: u64,
         /// Why it may be there all the same.
-        hint: &'static str,
+        hint: String,
     },
     /// Nothing has the name.
     #[error("there is no {what} {name:?}{hint}")]
@@ -60,7 +60,7 @@ pub enum TargetError {
     },
     /// There is no namespace besides the host's.
     #[error("there is no namespace besides the host's{0}")]
-    NoneAtAll(&'static str),
+    NoneAtAll(String),
     /// `all` where one is wanted.
     #[error("\"all\" means many namespaces, and only one can be taken here: name it")]
     NotOne,

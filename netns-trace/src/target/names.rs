@@ -219,8 +219,15 @@ pub(super) fn none(runtime: Option<Runtime>, name: &str, containers: &Containers
     } else {
         format!("; did you mean {}?", meant.join(" or "))
     };
-    let concerns =
-        |note: &&String| runtime.is_none_or(|runtime| note.starts_with(&format!("{runtime}:")));
+    // As notes begin. Pods are containerd's or CRI-O's.
+    let keepers: &[&str] = match runtime {
+        None => &[""],
+        Some(Runtime::Docker) => &["docker:"],
+        Some(Runtime::Podman) => &["podman:"],
+        Some(Runtime::Containerd) => &["containerd:"],
+        Some(Runtime::Cri) => &["containerd:", "CRI-O:"],
+    };
+    let concerns = |note: &&String| keepers.iter().any(|keeper| note.starts_with(keeper));
     let notes: Vec<&str> = containers
         .notes()
         .iter()

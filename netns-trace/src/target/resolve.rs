@@ -9,6 +9,7 @@ use super::{TargetError, TargetSpec, members, named::named_container, near::near
 use crate::{
     container::{self, Container, Containers, Runtime},
     netns::{Candidates, NetNs, label_of, name_at, name_of, named, names},
+    privilege::{Capability, why_denied},
 };
 
 /// A namespace that the user asked for.
@@ -252,12 +253,14 @@ fn by_inode(inode: u64) -> Result<NetNs, TargetError> {
     }
 }
 
-fn denied_hint(denied: bool) -> &'static str {
-    if denied {
-        ", or only processes that may not be looked at are in it (CAP_SYS_PTRACE is missing)"
-    } else {
-        ""
-    }
+fn denied_hint(denied: bool) -> String {
+    let hint = || {
+        format!(
+            ", or only processes that may not be looked at are in it: {}",
+            why_denied(&[Capability::SysPtrace])
+        )
+    };
+    denied.then(hint).unwrap_or_default()
 }
 
 fn no_such_name(name: &str) -> TargetError {

@@ -9,7 +9,10 @@ use super::{
     nsid::{nsid, open_netlink},
     path::{Found, Outside, Role, Site, article},
 };
-use crate::netns::{Candidates, NetNs, label_of};
+use crate::{
+    netns::{Candidates, NetNs, label_of},
+    privilege::{Capability, why_denied},
+};
 
 /// The other end of the pair, with all interfaces of its namespace. `known` are namespaces that others'
 /// ends are in.
@@ -116,9 +119,10 @@ fn find_namespace(inside: &NetNs, id: i32) -> Result<Found<NetNs>, TopologyError
     })?;
     match found {
         Some(ns) => Ok(Ok(ns?)),
-        None if denied => Ok(Err(
-            "some processes may not be looked at; CAP_SYS_PTRACE is missing (run as root)".into(),
-        )),
+        None if denied => Ok(Err(format!(
+            "some processes may not be looked at; {}",
+            why_denied(&[Capability::SysPtrace])
+        ))),
         None => Ok(Err("no name, process or mount leads to it".into())),
     }
 }

@@ -1,8 +1,8 @@
 //! The kernel's word of each process that begins, runs another program or ends: the process connector,
 //! Documentation/driver-api/connector.rst and drivers/connector/cn_proc.c (v6.18).
 //!
-//! It speaks in the machine's initial network, pid and user namespaces alone, to those with
-//! CAP_NET_ADMIN. Only reads what the kernel says; looks at no process.
+//! It speaks in the machine's initial network, pid and user namespaces alone; before 6.6 to those with
+//! CAP_NET_ADMIN alone. Only reads what the kernel says; looks at no process.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use std::{
 use netlink_sys::{Socket, SocketAddr, constants::NETLINK_CONNECTOR};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::privilege::is_in_pid_namespace;
+use crate::privilege::{Capability, is_in_pid_namespace, why_denied};
 
 /// `struct nlmsghdr`, `struct cn_msg`; include/uapi/linux/{netlink,connector}.h.
 const NL_HEADER: usize = 16;
@@ -62,7 +62,7 @@ impl Connector {
     /// The kernel has no connector, or we may not listen; in words for people.
     pub(super) fn new() -> Result<Self, String> {
         let why = |error: io::Error| match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => "CAP_NET_ADMIN is missing (run as root)".to_owned(),
+            Some(libc::EPERM | libc::EACCES) => why_denied(&[Capability::NetAdmin]),
             Some(libc::ECONNREFUSED) => {
                 "it speaks in the machine's initial network namespace alone".to_owned()
             }
