@@ -20,6 +20,7 @@ pub mod lookup;
 pub mod names;
 pub mod namespaces;
 pub mod net;
+pub mod ordinary;
 pub mod packets;
 pub mod private_run;
 pub mod processes;

@@ -4,7 +4,8 @@ use std::io;
 
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
-use crate::privilege::MissingCapabilities;
+use super::memlock;
+use crate::privilege::{MissingCapabilities, NOT_COUNTED};
 
 /// Why packets cannot be tapped.
 #[derive(Debug, thiserror::Error)]
@@ -25,10 +26,14 @@ pub enum ProbeError {
         missing: MissingCapabilities,
     },
     /// The capabilities are those of a user namespace.
-    #[error(
-        "cannot load the eBPF programs: the capabilities are those of a user namespace, which do not count for the machine (run as root outside of it)"
-    )]
+    #[error("cannot load the eBPF programs: {NOT_COUNTED}")]
     Confined,
+    /// What maps may take is too little.
+    #[error("cannot load the eBPF programs: {why}")]
+    LockedMemory {
+        /// What is allowed and what is needed, with the ways out.
+        why: String,
+    },
     /// The detached BPF file system could not be made.
     #[error(
         "cannot make a BPF file system of its own for the maps: {source} (CAP_SYS_ADMIN and CONFIG_BPF_SYSCALL are needed)"
@@ -99,27 +104,31 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// What can be done about an error, as the end of the sentence.
-fn way_out(error: &(dyn std::error::Error + 'static)) -> &'static str {
+fn way_out(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let errno = causes
         .filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())
         .last();
     match errno {
-        Some(libc::EPERM | libc::EACCES) => {
-            "; no capability is missing: a seccomp filter, a security module or the kernel's lockdown \
-             forbids bpf(2) here"
-        }
-        Some(libc::ENOMEM) => "; a smaller --buffer takes less memory",
-        _ => "",
+        Some(libc::EPERM | libc::EACCES) => memlock::why_refused().map_or_else(
+            || {
+                "; no capability is missing: a seccomp filter, a security module or the kernel's \
+                 lockdown forbids bpf(2) here"
+                    .to_owned()
+            },
+            |why| format!("; {why}"),
+        ),
+        Some(libc::ENOMEM) => "; a smaller --buffer takes less memory".to_owned(),
+        _ => String::new(),
     }
 }
 
 pub(super) fn load(error: EbpfError) -> ProbeError {
-    ProbeError::Object(chain(&error) + way_out(&error))
+    ProbeError::Object(chain(&error) + &way_out(&error))
 }
 
 pub(super) fn map(error: MapError) -> ProbeError {
-    ProbeError::Map(chain(&error) + way_out(&error))
+    ProbeError::Map(chain(&error) + &way_out(&error))
 }
 
 pub(super) fn log(error: aya_log::Error) -> ProbeError {
@@ -134,6 +143,10 @@ pub(super) fn program(error: ProgramError) -> ProbeError {
     {
         let log = verifier_log.to_string();
         log::debug!("the verifier's log:\n{log}");
+        // The verifier was not asked.
+        if log.is_empty() && io_error.kind() == io::ErrorKind::PermissionDenied {
+            return ProbeError::Program(chain(io_error) + &way_out(io_error));
+        }
         return ProbeError::Program(format!(
             "{io_error}; the verifier's last words: {}",
             last_words(&log)

@@ -2,10 +2,7 @@
 
 use std::io;
 
-use nix::sys::{
-    resource::{Resource, setrlimit},
-    utsname::uname,
-};
+use nix::sys::utsname::uname;
 
 use super::ProbeError;
 use crate::privilege::{self, Capability};
@@ -55,6 +52,11 @@ pub fn check_kernel() -> Result<(), ProbeError> {
 /// Whether classifiers attach as TCX links here.
 pub(super) fn has_tcx() -> bool {
     release().is_ok_and(|release| version(&release) >= TCX)
+}
+
+/// Whether this kernel is older than a release, as far as it tells.
+pub(super) fn is_before(first: (u32, u32)) -> bool {
+    release().is_ok_and(|release| version(&release) < first)
 }
 
 fn release() -> Result<String, ProbeError> {
@@ -111,18 +113,10 @@ pub fn needed_to_detach() -> Vec<Capability> {
 /// What is needed still to use the maps once all is attached.
 #[must_use]
 pub fn needed_later() -> Vec<Capability> {
-    if release().is_ok_and(|release| version(&release) < FREE_MAPS) {
+    if is_before(FREE_MAPS) {
         vec![Capability::Bpf]
     } else {
         Vec::new()
-    }
-}
-
-/// Before 5.11 maps count against RLIMIT_MEMLOCK. Where it may not be lifted, making the maps
-/// tells why. <https://github.com/torvalds/linux/commit/97306be45fbe>
-pub(crate) fn lift_memlock_limit() {
-    if let Err(errno) = setrlimit(Resource::RLIMIT_MEMLOCK, u64::MAX, u64::MAX) {
-        log::debug!("RLIMIT_MEMLOCK stays as it is: {errno}");
     }
 }
 

@@ -16,6 +16,7 @@ mod link;
 mod loader;
 mod makers;
 mod maps;
+mod memlock;
 mod object;
 mod pins;
 mod programs;
@@ -42,12 +43,13 @@ pub use self::{
     loader::prepare,
     makers::Makers,
     maps::{GroupSum, HandedMaps, KernelLog, ProbeMaps, SharedMaps},
+    memlock::check_memory,
     programs::{Listed, Program, describe, programs_here},
     ring::Ring,
     run_time::RunTime,
     verdict::{Verdict, test_run},
 };
-pub(crate) use self::{clsact::share_list, kernel::lift_memlock_limit};
+pub(crate) use self::{clsact::share_list, memlock::lift as lift_memlock_limit};
 use self::{makers::NotedMakers, pins::Pins};
 use crate::filter::Insn;
 
@@ -86,7 +88,7 @@ impl Probe {
     pub fn new(options: ProbeOptions) -> Result<Self, ProbeError> {
         check_kernel()?;
         check_privileges()?;
-        kernel::lift_memlock_limit();
+        memlock::lift();
         let (pins, cpus) = (Pins::new()?, kernel::possible_cpus()?);
         Ok(Self {
             options,

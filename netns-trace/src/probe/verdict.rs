@@ -8,7 +8,7 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
 
-use super::{ProbeError, error, kernel, object};
+use super::{ProbeError, error, memlock, object};
 use netns_trace_ebpf::TapConfig;
 
 use crate::filter::Insn;
@@ -27,7 +27,7 @@ impl Verdict {
     ///
     /// What the kernel refuses, with the verifier's last words.
     pub fn load(filter: &[Insn]) -> Result<Self, ProbeError> {
-        kernel::lift_memlock_limit();
+        memlock::lift();
         let object = object::specialised(&TapConfig::default(), None, Some(filter))?;
         let mut ebpf = EbpfLoader::new()
             .btf(None)

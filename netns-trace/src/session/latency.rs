@@ -26,8 +26,8 @@ use crate::{
     helper::Helper,
     latency::Report,
     probe::{
-        Probe, ProbeMaps, ProbeOptions, check_kernel, check_privileges, measure_cost, prepare,
-        sweep,
+        Probe, ProbeMaps, ProbeOptions, check_kernel, check_memory, check_privileges, measure_cost,
+        prepare, sweep,
     },
     topology::Role,
 };
@@ -72,6 +72,7 @@ impl Measurement {
         prepare();
         check_kernel()?;
         check_privileges()?;
+        check_memory(RING_BYTES)?;
         let swept = sweep();
         if swept > 0 {
             log::info!("swept {swept} filters that an earlier run had left behind");

@@ -35,7 +35,7 @@ use crate::{
     filter::translate,
     latency::{self, table},
     privilege::User,
-    probe::{check_kernel, check_privileges, measure_cost, prepare, sweep},
+    probe::{check_kernel, check_memory, check_privileges, measure_cost, prepare, sweep},
 };
 
 /// How often the session looks after what no event tells of.
@@ -70,6 +70,7 @@ pub fn capture(config: &CaptureConfig) -> Result<Report> {
     };
     check_kernel()?;
     check_privileges()?;
+    check_memory(config.ring_bytes)?;
     let signals = Signals::new()?;
     let mut left = helper::start(Jobs {
         attach: config.attach,
@@ -136,13 +137,7 @@ async fn run(
         // The file is theirs, and made with their rights alone.
         Some(user) => user
             .run(|| open_output(config))?
-            .with_context(|| match config.user {
-                Some(_) => format!("as user {} (-Z)", user.name()),
-                None => format!(
-                    "as user {}, who has started it through sudo (-Z root writes as root)",
-                    user.name()
-                ),
-            })?,
+            .with_context(|| user.as_whom(Some("-Z root writes as root")))?,
         None => open_output(config)?,
     };
     let mut taken = Taken::new(config, signals, output, left.sockets.take())?;

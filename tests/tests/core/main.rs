@@ -4,6 +4,7 @@
 //! The witnesses are the interfaces' own counters, numbered payloads, and pcap-file as reader.
 
 mod filters;
+mod memory;
 mod times;
 
 use std::{collections::HashMap, fs, path::Path, process::Stdio, time::Duration};
