@@ -20,6 +20,7 @@ pub mod inventory;
 pub mod lab;
 pub mod latency;
 pub mod link;
+mod locked;
 pub mod netns;
 pub mod place;
 mod plain_file;

@@ -12,9 +12,11 @@ use std::{
 
 use anyhow::{Result, anyhow, bail};
 use nix::{
-    fcntl::{Flock, FlockArg},
+    fcntl::Flock,
     unistd::{AccessFlags, access, geteuid},
 };
+
+use crate::locked::{self, Locked};
 
 const PREFIX: &str = "netns-trace-demo-";
 /// In a new folder, and locked, for as long as its demo runs.
@@ -86,12 +88,11 @@ fn mark(folder: &Path) -> io::Result<Option<Flock<File>>> {
         .write(true)
         .create_new(true)
         .open(&path)?;
-    let Ok(mark) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-        return Ok(None);
-    };
-    // Removed by a sweep that had the lock before?
-    let is_there = mark.metadata()?.nlink() > 0;
-    Ok(is_there.then_some(mark))
+    match locked::try_lock(file, &path)? {
+        Locked::Ours(mark) => Ok(Some(mark)),
+        // A sweep has the lock, or had it before.
+        Locked::Taken | Locked::Gone => Ok(None),
+    }
 }
 
 /// Removes what killed demos of this user have left in the folder for temporary files.
@@ -125,15 +126,16 @@ fn sweep_one(folder: &Path) -> io::Result<()> {
     if fs::remove_dir(folder).is_ok() {
         return Ok(());
     }
+    let path = folder.join(MARK);
     let mark = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NOFOLLOW)
-        .open(folder.join(MARK));
+        .open(&path);
     match mark {
-        Ok(mark) => match Flock::lock(mark, FlockArg::LockExclusiveNonblock) {
-            Ok(_locked) => fs::remove_dir_all(folder),
-            // Its demo runs.
-            Err(_) => Ok(()),
+        Ok(mark) => match locked::try_lock(mark, &path)? {
+            Locked::Ours(_mark) => fs::remove_dir_all(folder),
+            // Its demo runs, or hands the folder over.
+            Locked::Taken | Locked::Gone => Ok(()),
         },
         // Somebody's result, or swept meanwhile.
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),

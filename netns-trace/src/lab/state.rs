@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, MetadataExt},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::{LabError, Node, Topology, spec::check_name};
+use crate::locked::{self, Locked};
 
 /// Where netns-trace keeps what it has to clean up.
 const RUN_DIR: &str = "/run/netns-trace";
@@ -91,15 +92,11 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
             other => other.map_err(|e| LabError::io(format!("open {path:?}"), e))?,
         };
-        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => file,
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(Opened::Busy),
-            Err((_, errno)) => return Err(LabError::io(format!("lock {path:?}"), errno.into())),
-        };
-        // Removed by its last holder while we waited for it?
-        match file.metadata().map(|meta| meta.nlink()) {
-            Ok(0) => Ok(Opened::Missing),
-            _ => Ok(Opened::Ours(Self { file, path })),
+        match locked::try_lock(file, &path) {
+            Ok(Locked::Ours(file)) => Ok(Opened::Ours(Self { file, path })),
+            Ok(Locked::Taken) => Ok(Opened::Busy),
+            Ok(Locked::Gone) => Ok(Opened::Missing),
+            Err(why) => Err(LabError::io(format!("lock {path:?}"), why)),
         }
     }
 

@@ -8,17 +8,17 @@ use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{MetadataExt as _, OpenOptionsExt as _},
-    },
+    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 
-use crate::netns::{Identity, path_of};
+use crate::{
+    locked,
+    netns::{Identity, path_of},
+};
 
 const RUN_DIR: &str = "/run/netns-trace";
 const DIRECTORY: &str = "/run/netns-trace/names";
@@ -123,20 +123,8 @@ impl Register {
     /// Waits for the lock. The directory is made where it is missing, and goes with the lock where it
     /// is empty then.
     pub(crate) fn lock() -> io::Result<Self> {
-        loop {
-            fs::create_dir_all(DIRECTORY)?;
-            let directory = match File::open(DIRECTORY) {
-                Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
-                opened => opened?,
-            };
-            let lock = Flock::lock(directory, FlockArg::LockExclusive)
-                .map_err(|(_, errno)| io::Error::from(errno))?;
-            // Removed by its last holder while we waited for it?
-            let (ours, there) = (lock.metadata()?, fs::metadata(DIRECTORY));
-            if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-                return Ok(Self { _lock: lock });
-            }
-        }
+        let lock = locked::folder(Path::new(DIRECTORY))?;
+        Ok(Self { _lock: lock })
     }
 
     /// Writes a record, as a whole, in place of an earlier one of the same name.

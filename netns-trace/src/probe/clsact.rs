@@ -19,15 +19,12 @@ use aya::programs::{
     SchedClassifier, TcAttachType,
     tc::{NlOptions, TcAttachOptions, TcHandle},
 };
-use nix::{
-    errno::Errno,
-    fcntl::{Flock, FlockArg},
-    net::if_::if_nametoindex,
-};
+use nix::{errno::Errno, fcntl::Flock, net::if_::if_nametoindex};
 use serde::{Deserialize, Serialize};
 
 use super::{Hook, ProbeError, TapSite, error, keeper::keeper, tc};
 use crate::{
+    locked::{self, Locked},
     netns::{Identity, NetNs},
     privilege::of_roots_file,
     topology::NetlinkError,
@@ -99,7 +96,7 @@ impl List {
     fn open(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             let mut options = OpenOptions::new();
-            self.file = Some(open_locked(&own_list(), options.append(true).create(true))?);
+            self.file = Some(locked::file(&own_list(), options.append(true).create(true))?);
         }
         Ok(())
     }
@@ -300,25 +297,6 @@ pub(super) fn is_gone(filter: &Filter) -> bool {
     }
 }
 
-/// Opens a file of ours, which is made where it is missing, and locks it. Another one of ours may
-/// remove it, or the folder that it saw empty, just then: then it is made again.
-fn open_locked(path: &Path, options: &OpenOptions) -> io::Result<Flock<File>> {
-    loop {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let file = match options.open(path) {
-            Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened?,
-        };
-        let file = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| io::Error::from(errno))?;
-        if is_same_file(&file, path)? {
-            return Ok(file);
-        }
-    }
-}
-
 fn failed(filter: &Filter, what: &str, why: &dyn std::error::Error) -> ProbeError {
     ProbeError::Attach {
         interface: filter.label.clone(),
@@ -406,7 +384,7 @@ impl Mark {
         let path = Path::new(FOLDER).join("qdiscs").join(name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = open_locked(&path, &options)?;
+        let file = locked::file(&path, &options)?;
         Ok(Self { file, path })
     }
 
@@ -439,12 +417,6 @@ pub(crate) fn marked(text: &[u8]) -> Option<Identity> {
     serde_json::from_slice(text).ok()
 }
 
-fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt as _;
-    let (ours, theirs) = (file.metadata()?, fs::metadata(path));
-    Ok(theirs.is_ok_and(|theirs| ours.ino() == theirs.ino() && ours.dev() == theirs.dev()))
-}
-
 /// Takes off what processes of ours left behind that ended without doing it themselves. Tells how
 /// many filters there were.
 ///
@@ -471,8 +443,8 @@ pub fn sweep() -> usize {
 pub fn leftovers() -> Vec<PathBuf> {
     let lists = fs::read_dir(Path::new(FOLDER).join("filters"));
     let is_free = |path: &PathBuf| {
-        let file = File::open(path);
-        file.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok())
+        let tried = File::open(path).and_then(|file| locked::try_lock(file, path));
+        matches!(tried, Ok(Locked::Ours(_)))
     };
     let paths = lists
         .into_iter()
@@ -489,14 +461,11 @@ fn sweep_list(path: &Path) -> io::Result<usize> {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(why) => return Err(why),
     };
-    let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
-        // Its owner lives.
-        return Ok(0);
+    let lock = match locked::try_lock(file, path)? {
+        Locked::Ours(lock) => lock,
+        // Its owner lives, or another one has swept it meanwhile.
+        Locked::Taken | Locked::Gone => return Ok(0),
     };
-    if !is_same_file(&lock, path)? {
-        // Swept by another one meanwhile.
-        return Ok(0);
-    }
     let swept = take_off(&listed(&fs::read(path)?))?;
     remove_file(path);
     drop(lock);
