@@ -20,11 +20,19 @@ pub(super) fn leftovers() -> Vec<Step> {
         item: Item::new(Kind::Filters, &path, "filters of a capture that was killed"),
         act: Act::Filters(path),
     });
+    let marks = probe::orphaned_marks().into_iter().map(|path| Step {
+        item: Item::new(
+            Kind::Filters,
+            &path,
+            "the mark of a qdisc that a capture added",
+        ),
+        act: Act::Filters(path),
+    });
     let labs = lab::orphans().into_iter().map(|(name, path)| Step {
         item: Item::new(Kind::Lab, &path, "a lab whose owner was killed"),
         act: Act::Lab(name),
     });
-    filters.chain(labs).collect()
+    filters.chain(marks).chain(labs).collect()
 }
 
 /// Names that `link` gave, and records of such as are gone.

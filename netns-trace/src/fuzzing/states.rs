@@ -9,7 +9,7 @@ use crate::{
     inspect::{firewall, resolver, sockets},
     lab, link,
     netns::{find, is_name, process},
-    probe::clsact,
+    probe::{clsact, marks},
 };
 
 /// Longest name that is kept of a container.
@@ -35,7 +35,7 @@ pub fn states(bytes: &[u8]) {
         2 => {
             let lines = file.split(|byte| *byte == b'\n').count();
             assert!(clsact::listed(file).len() <= lines);
-            clsact::marked(file);
+            marks::marked(file);
         }
         3 => {
             for kind in ["net", "mnt"] {

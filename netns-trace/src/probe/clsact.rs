@@ -2,8 +2,8 @@
 //!
 //! A filter outlives the process that added it. So each owner keeps a list of its filters in a
 //! file under [`FOLDER`], locked for as long as it lives; whoever starts next takes the filters
-//! off that a free list names. A qdisc that we added is marked by a file of its own, and goes with
-//! the last filter on it, whichever of our processes that belongs to.
+//! off that a free list names. A qdisc that we added is marked by a file of its own (`marks`), and goes
+//! with the last filter on it, whichever of our processes that belongs to.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,11 +22,16 @@ use aya::programs::{
 use nix::{errno::Errno, fcntl::Flock, net::if_::if_nametoindex};
 use serde::{Deserialize, Serialize};
 
-use super::{Hook, ProbeError, TapSite, error, keeper::keeper, tc};
+use super::{
+    Hook, ProbeError, TapSite, error,
+    keeper::keeper,
+    marks::{self, Mark},
+    tc,
+};
 use crate::{
     locked::{self, Locked},
-    netns::{Identity, NetNs},
-    privilege::of_roots_file,
+    netns::{Identity, NetNs, may_look_at_all},
+    privilege::{is_in_pid_namespace, of_roots_file},
     topology::NetlinkError,
 };
 
@@ -96,7 +101,10 @@ impl List {
     fn open(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             let mut options = OpenOptions::new();
-            self.file = Some(locked::file(&own_list(), options.append(true).create(true))?);
+            self.file = Some(locked::file(
+                &own_list(),
+                options.append(true).create(true),
+            )?);
         }
         Ok(())
     }
@@ -212,9 +220,10 @@ fn attach_listed(
     filter: &Filter,
     hook: Hook,
 ) -> Result<(), ProbeError> {
-    let mark = Mark::lock(filter).map_err(|why| failed_file(filter, "mark its qdisc", &why))?;
+    let mark = Mark::lock(&filter.ns, filter.ifindex)
+        .map_err(|why| failed_file(filter, "mark its qdisc", &why))?;
     if !tc::has_clsact(filter.ifindex).map_err(|why| failed(filter, "list its qdiscs", &why))? {
-        mark.set(filter)
+        mark.set(&filter.ns)
             .map_err(|why| failed_file(filter, "mark its qdisc", &why))?;
         match tc::add_clsact(filter.ifindex) {
             Ok(()) => {}
@@ -313,7 +322,7 @@ fn failed_file(filter: &Filter, what: &str, why: &io::Error) -> ProbeError {
 
 /// Removes a filter, if it is there and ours, and the qdisc, if that is ours and empty now.
 fn remove(filter: &Filter) -> Result<(), NetlinkError> {
-    let mark = Mark::lock(filter)?;
+    let mark = Mark::lock(&filter.ns, filter.ifindex)?;
     let hook = filter.hook();
     let ours = tc::filters(filter.ifindex, hook);
     let ours = match ours {
@@ -334,31 +343,18 @@ fn remove(filter: &Filter) -> Result<(), NetlinkError> {
 
 /// Removes the qdisc if one of ours added it and nobody's filter is left on it.
 fn release_qdisc(filter: &Filter, mark: &Mark) -> Result<(), NetlinkError> {
-    if !mark.is_of(filter) {
+    if mark.is_of(&filter.ns) {
+        mark.release(filter.ifindex)
+    } else {
         mark.clear_if_empty();
-        return Ok(());
+        Ok(())
     }
-    for hook in Hook::BOTH {
-        match tc::filters(filter.ifindex, hook) {
-            Ok(filters) if filters.is_empty() => {}
-            Ok(_) => return Ok(()),
-            Err(why) if is_no_device(&why) => {}
-            Err(why) => return Err(why),
-        }
-    }
-    match tc::delete_clsact(filter.ifindex) {
-        Ok(()) => {}
-        Err(why) if is_no_device(&why) => {}
-        Err(why) => return Err(why),
-    }
-    mark.clear();
-    Ok(())
 }
 
 /// Removes the mark of a qdisc that went with its namespace.
 fn forget_mark(filter: &Filter) {
-    match Mark::lock(filter) {
-        Ok(mark) if mark.is_of(filter) => mark.clear(),
+    match Mark::lock(&filter.ns, filter.ifindex) {
+        Ok(mark) if mark.is_of(&filter.ns) => mark.clear(),
         Ok(mark) => mark.clear_if_empty(),
         Err(why) => log::warn!("the mark of {} stays: {why}", filter.label),
     }
@@ -371,52 +367,6 @@ pub(super) fn is_no_device(why: &NetlinkError) -> bool {
         .any(|errno| why.errno() == Some(*errno as i32))
 }
 
-/// The file that says who added an interface's qdisc. While it is locked, nobody else of ours
-/// adds or removes anything there.
-struct Mark {
-    file: Flock<File>,
-    path: PathBuf,
-}
-
-impl Mark {
-    fn lock(filter: &Filter) -> io::Result<Self> {
-        let name = format!("{}-{}", filter.ns.inode, filter.ifindex);
-        let path = Path::new(FOLDER).join("qdiscs").join(name);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = locked::file(&path, &options)?;
-        Ok(Self { file, path })
-    }
-
-    /// Says that one of ours adds the qdisc.
-    fn set(&self, filter: &Filter) -> io::Result<()> {
-        (&*self.file).write_all(&serde_json::to_vec(&filter.ns)?)
-    }
-
-    /// Whether one of ours added the qdisc of this very namespace.
-    fn is_of(&self, filter: &Filter) -> bool {
-        fs::read(&self.path)
-            .ok()
-            .and_then(|text| marked(&text))
-            .is_some_and(|ns| ns.device == filter.ns.device && ns.cookie == filter.ns.cookie)
-    }
-
-    fn clear(&self) {
-        remove_file(&self.path);
-    }
-
-    fn clear_if_empty(&self) {
-        if self.file.metadata().is_ok_and(|file| file.len() == 0) {
-            self.clear();
-        }
-    }
-}
-
-/// The namespace that a mark names.
-pub(crate) fn marked(text: &[u8]) -> Option<Identity> {
-    serde_json::from_slice(text).ok()
-}
-
 /// Takes off what processes of ours left behind that ended without doing it themselves. Tells how
 /// many filters there were.
 ///
@@ -424,16 +374,14 @@ pub(crate) fn marked(text: &[u8]) -> Option<Identity> {
 ///
 /// None: what cannot be swept is logged and stays listed for the next time.
 pub fn sweep() -> usize {
-    let Ok(lists) = fs::read_dir(Path::new(FOLDER).join("filters")) else {
-        return 0;
-    };
     let mut swept = 0;
-    for list in lists.flatten() {
-        match sweep_list(&list.path()) {
+    for list in lists() {
+        match sweep_list(&list) {
             Ok(count) => swept += count,
-            Err(why) => log::warn!("{} is not swept: {why}", list.path().display()),
+            Err(why) => log::warn!("{} is not swept: {why}", list.display()),
         }
     }
+    marks::sweep();
     remove_empty_folders();
     swept
 }
@@ -441,17 +389,29 @@ pub fn sweep() -> usize {
 /// The lists of processes of ours that ended without taking their filters off: what [`sweep`] would
 /// deal with.
 pub fn leftovers() -> Vec<PathBuf> {
-    let lists = fs::read_dir(Path::new(FOLDER).join("filters"));
     let is_free = |path: &PathBuf| {
         let tried = File::open(path).and_then(|file| locked::try_lock(file, path));
         matches!(tried, Ok(Locked::Ours(_)))
     };
-    let paths = lists
+    lists().filter(is_free).collect()
+}
+
+/// The lists of all processes of ours.
+fn lists() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(Path::new(FOLDER).join("filters"));
+    entries
         .into_iter()
         .flatten()
         .flatten()
-        .map(|list| list.path());
-    paths.filter(is_free).collect()
+        .map(|list| list.path())
+}
+
+/// Whether a list names an interface, by its namespace's inode and its own index: its owner lives, or has left
+/// filters that are not swept yet.
+pub(super) fn is_listed(inode: u64, ifindex: u32) -> bool {
+    lists()
+        .flat_map(|path| listed(&fs::read(path).unwrap_or_default()))
+        .any(|filter| (filter.ns.inode, filter.ifindex) == (inode, ifindex))
 }
 
 fn sweep_list(path: &Path) -> io::Result<usize> {
@@ -477,6 +437,10 @@ fn take_off(filters: &[Filter]) -> io::Result<usize> {
     let mut off = 0;
     for filter in filters {
         let Some(ns) = find(filter) else {
+            if may_be_unseen() {
+                let why = "its namespace may be there, and is not seen from here";
+                return Err(io::Error::other(format!("{}: {why}", filter.label)));
+            }
             forget_mark(filter);
             continue;
         };
@@ -503,7 +467,12 @@ fn find(filter: &Filter) -> Option<NetNs> {
         .or_else(|| NetNs::find(&filter.ns))
 }
 
-fn remove_file(path: &Path) {
+/// Whether there may be namespaces that [`NetNs::find`] does not find.
+pub(super) fn may_be_unseen() -> bool {
+    !may_look_at_all() || is_in_pid_namespace()
+}
+
+pub(super) fn remove_file(path: &Path) {
     if let Err(why) = fs::remove_file(path)
         && why.kind() != io::ErrorKind::NotFound
     {

@@ -16,6 +16,7 @@ mod link;
 mod loader;
 mod makers;
 mod maps;
+pub(crate) mod marks;
 mod memlock;
 mod object;
 mod pins;
@@ -43,6 +44,7 @@ pub use self::{
     loader::prepare,
     makers::Makers,
     maps::{GroupSum, HandedMaps, KernelLog, ProbeMaps, SharedMaps},
+    marks::orphaned_marks,
     memlock::check_memory,
     programs::{Listed, Program, describe, programs_here},
     ring::Ring,
