@@ -149,7 +149,7 @@ fn each_feature_needs_what_is_told_and_no_more() {
 
     // The list of filters is in a folder of root's.
     let args = ["capture", &target, "--attach", "clsact", "-w", "/dev/null"];
-    let start = "cannot attach to eth0@";
+    let start = "cannot write /run/netns-trace/filters/";
     installed.lacks(BASE, &args, start, "CAP_DAC_OVERRIDE");
     installed.capture(&with("cap_dac_override"), &["--attach", "clsact"]);
     let qdiscs = installed

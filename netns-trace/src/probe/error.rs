@@ -5,7 +5,7 @@ use std::io;
 use aya::{EbpfError, maps::MapError, programs::ProgramError};
 
 use super::memlock;
-use crate::privilege::{MissingCapabilities, NOT_COUNTED};
+use crate::privilege::{MissingCapabilities, NOT_COUNTED, of_roots_file};
 
 /// Why packets cannot be tapped.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ pub enum ProbeError {
     #[error(transparent)]
     NetNs(#[from] crate::netns::NetNsError),
     /// A file of ours could not be written.
-    #[error("cannot write {what}: {source}")]
+    #[error("cannot write {what}: {}", of_roots_file(source))]
     Write {
         /// Its path.
         what: String,
