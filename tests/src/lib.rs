@@ -22,6 +22,7 @@ pub mod namespaces;
 pub mod net;
 pub mod ordinary;
 pub mod packets;
+pub mod patience;
 pub mod private_run;
 pub mod processes;
 pub mod programs;

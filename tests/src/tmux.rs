@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::tool::PATIENCE;
+use crate::patience::patience;
 
 /// A terminal with a shell in it.
 pub struct Tmux {
@@ -144,7 +144,7 @@ impl Tmux {
     ///
     /// If that takes too long.
     pub fn wait_for(&self, what: &str, is_so: impl Fn(&str) -> bool) -> String {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             let screen = self.screen();
             if is_so(&screen) {

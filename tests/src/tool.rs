@@ -10,14 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::packets::{self, Packet};
+use crate::{
+    packets::{self, Packet},
+    patience::patience,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-
-/// How long anything may take that a test waits for.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The netns-trace that is tested: `NETNS_TRACE_BIN`, or the one built beside this test.
 ///
@@ -164,7 +164,7 @@ impl Running {
     ///
     /// If the program ends, or takes too long, without saying it.
     pub fn wait_for(&mut self, text: &str) -> String {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
@@ -269,7 +269,7 @@ impl Running {
     /// If that takes too long.
     #[must_use]
     pub fn wait(mut self) -> Done {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("its status") {
                 break status;
@@ -359,7 +359,7 @@ impl Witness {
     /// If it lost packets: then it is no witness.
     #[must_use]
     pub fn between(self, from: u32, to: u32) -> Vec<Packet> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let packets = loop {
             if let Some(packets) = packets::between(&packets::read_own_pcap(&self.file), from, to) {
                 break packets;

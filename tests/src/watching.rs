@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::tool::{Done, PATIENCE, Running};
+use crate::{
+    patience::patience,
+    tool::{Done, Running},
+};
 
 /// A watch that runs.
 pub struct Watching {
@@ -69,7 +72,7 @@ impl Watching {
     }
 
     fn one_of(&mut self, kinds: &[&str], is_it: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let Ok(line) = self.events.recv_timeout(left) else {

@@ -10,8 +10,10 @@ use std::{
 use netns_trace_tests::{
     command::ip,
     names::unique,
-    packets, require_root,
-    tool::{Done, PATIENCE, Running, binary, netns_trace, run},
+    packets,
+    patience::patience,
+    require_root,
+    tool::{Done, Running, binary, netns_trace, run},
 };
 use nix::{
     sys::signal::{Signal, kill, killpg},
@@ -57,7 +59,7 @@ fn remains(pid: i32) -> Vec<String> {
 
 /// Waits until nothing is there of it.
 fn assert_gone(pid: i32, what: &str, done: &Done) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     while !remains(pid).is_empty() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(5));
     }

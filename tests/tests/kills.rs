@@ -19,10 +19,11 @@ use netns_trace_tests::{
     held::Held,
     kernel,
     long::times,
+    patience::patience,
     private_run,
     programs::Chance,
     require_root, tcx,
-    tool::{PATIENCE, Running, netns_trace},
+    tool::{Running, netns_trace},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -243,7 +244,7 @@ fn until<T: std::fmt::Debug>(what: &str, ask: impl Fn() -> T, is_so: impl Fn(&T)
         if is_so(&now) {
             return;
         }
-        assert!(start.elapsed() < PATIENCE, "{what}: {now:?}");
+        assert!(start.elapsed() < patience(), "{what}: {now:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -12,10 +12,11 @@ use std::{
 use netns_trace_tests::{
     bed::Bed,
     packets,
+    patience::patience,
     raw::frame,
     refusal::refused,
     summary::{self, assert_balanced, number},
-    tool::{Done, PATIENCE, Running, done, netns_trace},
+    tool::{Done, Running, done, netns_trace},
 };
 
 /// The sets of capabilities, and the rest, of one thread.
@@ -62,7 +63,7 @@ fn rights(pid: i32) -> Vec<Rights> {
 
 /// The rights once every thread has got rid of those that it does not need.
 fn settled(pid: i32, is_settled: impl Fn(&[Rights]) -> bool) -> Vec<Rights> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         let all = rights(pid);
         if is_settled(&all) || Instant::now() > end {

@@ -11,10 +11,11 @@ use std::{
 use netns_trace_tests::{
     bed::Bed,
     packets::{self, Packet},
+    patience::patience,
     raw::frame,
     statistics,
     summary::{self, assert_balanced, assert_lossless, number},
-    tool::{PATIENCE, Running, must},
+    tool::{Running, must},
 };
 use nix::sys::signal::Signal;
 
@@ -207,7 +208,7 @@ fn files_of_a_time_end_the_capture_and_are_named_by_it() {
     // Nothing more comes; it ends all the same.
     let done = running.wait();
     assert!(done.status.success(), "{done:?}");
-    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() < patience(), "{:?}", start.elapsed());
     let summary = summary::of(&done);
     assert_balanced(&summary);
     assert_eq!(number(&summary["files"]), 3, "{summary}");
@@ -254,7 +255,7 @@ fn a_command_runs_on_each_file_that_is_complete() {
     let files = files(&captured);
     assert!(files.len() > 4, "{files:?}");
     // The last commands go on by themselves.
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     let mut told = Vec::new();
     while told.len() < files.len() && Instant::now() < end {
         let text = fs::read_to_string(&log).unwrap_or_default();

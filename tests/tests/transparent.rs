@@ -9,12 +9,13 @@ use netns_trace_tests::{
     classifier::{Classifier, DROP, NEXT, Place, attach_shortcut},
     net::{Net, open, v4},
     packets::Packet,
+    patience::patience,
     raw::frame,
     require_root,
     sightings::{self, Sighting},
     summary,
     tcx::HOOKS,
-    tool::{Done, PATIENCE, Running},
+    tool::{Done, Running},
 };
 use serde_json::Value;
 
@@ -42,7 +43,7 @@ fn send(bed: &Bed, count: impl Fn() -> u64) {
     let before = count();
     let frames: Vec<_> = (0..FRAMES).map(|number| frame(None, number, 100)).collect();
     bed.send_frames("a", "eth0", &frames);
-    let end = std::time::Instant::now() + PATIENCE;
+    let end = std::time::Instant::now() + patience();
     while count() - before < u64::from(FRAMES) && std::time::Instant::now() < end {
         std::thread::sleep(Duration::from_millis(1));
     }

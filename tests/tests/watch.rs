@@ -13,9 +13,10 @@ use netns_trace_tests::{
     bed::must,
     dweller::Dweller,
     namespaces::TestNs,
+    patience::patience,
     require_root,
     runtimes::{Docker, Engine as _},
-    tool::{self, PATIENCE, Running, netns_trace},
+    tool::{self, Running, netns_trace},
     watching::{Watching, has_name},
 };
 use nix::{
@@ -137,7 +138,7 @@ fn a_command_is_run_for_each_event() {
     for event in [came, went] {
         let word = event["event"].as_str().expect("a word");
         let file = folder.path().join(format!("{name}.{word}"));
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let told = loop {
             let text = fs::read_to_string(&file).unwrap_or_default();
             match serde_json::from_str::<serde_json::Value>(&text) {
@@ -168,7 +169,7 @@ fn text_is_a_line_for_each_event() {
     let ns = TestNs::new();
     let (name, inode) = (ns.name.clone(), ns.open().inode());
     let wait_for = |lines: &[String]| {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         loop {
             let told = fs::read_to_string(file.path()).expect("text");
             if lines.iter().any(|line| told.contains(line)) {

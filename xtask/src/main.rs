@@ -7,6 +7,7 @@ mod deny;
 mod fuzz;
 mod install;
 mod package;
+mod release;
 mod test;
 mod vm;
 
@@ -41,7 +42,7 @@ enum Chore {
     Fuzz(fuzz::Options),
     /// Run all tests, in virtual machines with other kernels too
     Test(test::Options),
-    /// Run the core tests, or a command, on Debian's other kernels in QEMU
+    /// Run the core tests, all tests, or a command, on Debian's other kernels in QEMU
     Vm(vm::Options),
 }
 

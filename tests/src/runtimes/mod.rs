@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{root::skip, tool::PATIENCE};
+use crate::{patience::patience, root::skip};
 
 /// The first of a program's places: Debian's before a machine's own.
 fn find(program: &str) -> Option<PathBuf> {
@@ -69,9 +69,9 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// Asks until the answer is there, for [`PATIENCE`].
+/// Asks until the answer is there, for [`patience`].
 fn wait_for<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience();
     loop {
         if let Some(answer) = ask() {
             return Some(answer);

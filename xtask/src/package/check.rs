@@ -8,12 +8,12 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 
 use super::{VERSION, man};
 use crate::{
     command::{must, output},
-    install,
+    install, release,
 };
 
 /// What apt and dpkg write for themselves, whichever package they handle.
@@ -106,12 +106,13 @@ struct System {
 impl System {
     fn new(folder: &Path) -> Result<Self> {
         let root = folder.join("root");
-        println!("making a {} for the check", release()?);
+        let release = release::codename()?;
+        println!("making a {release} for the check");
         must(
             Command::new("mmdebstrap")
                 .args(["--quiet", "--variant=apt", "--mode=root"])
                 .arg("--include=bash-completion,fish,libpcap0.8,man-db,zsh")
-                .arg(release()?)
+                .arg(release)
                 .arg(&root),
         )?;
         Ok(Self { root })
@@ -162,32 +163,5 @@ impl System {
             }
         }
         Ok(found)
-    }
-}
-
-/// This machine's release of Debian: what is built here needs its C library.
-fn release() -> Result<String> {
-    let text = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    match codename(&text) {
-        Some(name) => Ok(name.to_owned()),
-        None => bail!("/etc/os-release has no VERSION_CODENAME"),
-    }
-}
-
-fn codename(os_release: &str) -> Option<&str> {
-    let mut lines = os_release.lines();
-    let name = lines.find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    Some(name.trim_matches('"'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_release_has_a_name() {
-        let text = "ID=debian\nVERSION_CODENAME=\"bookworm\"\n";
-        assert_eq!(codename(text), Some("bookworm"));
-        assert_eq!(codename("ID=arch\n"), None);
     }
 }

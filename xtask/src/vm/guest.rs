@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{MARKER, UP, kernels::Installed};
 
 /// Modules that the tests use, where the kernel has them as modules.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 21] = [
     "veth",
     "bridge",
     "sch_ingress",
@@ -33,6 +33,10 @@ const MODULES: [&str; 18] = [
     "nf_nat",
     "nf_conntrack",
     "af_packet",
+    // The disks of `suite`.
+    "virtio_pci",
+    "virtio_blk",
+    "ext4",
 ];
 
 /// What a guest holds and runs.

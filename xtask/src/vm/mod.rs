@@ -1,10 +1,14 @@
-//! Runs programs on Debian's other kernels, in QEMU: the core tests by default.
+//! Runs programs on Debian's other kernels, in QEMU: the core tests by default, all tests with `--all`.
 //!
 //! `kernels` fetches a kernel, `guest` packs it a root file system, and here it is booted and
-//! listened to.
+//! listened to. `suite` runs all tests, on the disks that `disk` makes.
 
+mod disk;
 mod guest;
 mod kernels;
+mod left_out;
+mod outcome;
+mod suite;
 
 use std::{
     fs,
@@ -12,7 +16,10 @@ use std::{
     iter, panic,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, mpsc::channel},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -55,7 +62,11 @@ pub(crate) struct Options {
     /// A file that the guest needs, with its path there; may be given several times
     #[arg(long, value_name = "HOST[:GUEST]")]
     file: Vec<String>,
-    /// A command to run [default: the core tests]
+    /// Run the whole suite, but for what needs the host (hours: guests are emulated), or of it the tests that
+    /// are named: FILE or FILE::PART_OF_A_NAME
+    #[arg(long, conflicts_with = "file")]
+    all: bool,
+    /// A command to run, or tests with --all [default: the core tests]
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }
@@ -81,6 +92,15 @@ pub(crate) fn run(options: &Options) -> Result<Count> {
     let wanted = |kernel: &&Kernel| {
         options.kernel.is_empty() || options.kernel.iter().any(|name| name == kernel.name)
     };
+    let cache = kernels::cache();
+    let mut installed = Vec::new();
+    for kernel in KERNELS.iter().filter(wanted) {
+        installed.push((kernel.name, kernel.fetch(&cache)?));
+    }
+    if options.all {
+        suite::run(&installed, &options.command)?;
+        return Ok(Count::default());
+    }
     let mut guest = guest::Guest::default();
     let is_test = options.command.is_empty();
     if is_test {
@@ -94,11 +114,6 @@ pub(crate) fn run(options: &Options) -> Result<Count> {
     for file in &options.file {
         let (host, there) = file.split_once(':').unwrap_or((file, file));
         guest.file(Path::new(host), there);
-    }
-    let cache = kernels::cache();
-    let mut installed = Vec::new();
-    for kernel in KERNELS.iter().filter(wanted) {
-        installed.push((kernel.name, kernel.fetch(&cache)?));
     }
     let (mut count, mut failed) = (Count::default(), Vec::new());
     for (name, ran) in run_on_all(&installed, &guest, &cache) {
@@ -188,9 +203,18 @@ fn run_on(name: &str, installed: &Installed, guest: &guest::Guest, cache: &Path)
 
 /// Boots a machine, and listens to its console until it ends, does not come up, or takes too long.
 fn boot_once(name: &str, kernel: &Path, image: &Path, log: &Path) -> Result<Vec<String>> {
+    let mut qemu = machine(kernel, image, "1024");
+    qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
+    let mut child = Qemu(qemu.spawn().context("cannot run qemu-system-x86_64")?);
+    listen(name, &mut child.0, log)
+}
+
+/// A machine with a console and nothing else, and so many MiB of memory; it lacks the kernel's command
+/// line.
+fn machine(kernel: &Path, image: &Path, memory: &str) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
     // Software emulation, although slow: a /dev/kvm inside a virtual machine may fail half-way.
-    qemu.args(["-machine", "accel=tcg", "-m", "1024", "-smp", "2"])
+    qemu.args(["-machine", "accel=tcg", "-m", memory, "-smp", "2"])
         .args([
             "-nographic",
             "-no-reboot",
@@ -202,11 +226,9 @@ fn boot_once(name: &str, kernel: &Path, image: &Path, log: &Path) -> Result<Vec<
         .arg(kernel)
         .arg("-initrd")
         .arg(image)
-        .args(["-append", "console=ttyS0 quiet panic=-1"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let mut child = Qemu(qemu.spawn().context("cannot run qemu-system-x86_64")?);
-    listen(name, &mut child.0, log)
+    qemu
 }
 
 /// A virtual machine that goes with this value.
@@ -226,6 +248,23 @@ impl Drop for Qemu {
 fn listen(name: &str, child: &mut Child, log: &Path) -> Result<Vec<String>> {
     let start = Instant::now();
     let mut end = start + UP_LIMIT;
+    let receiver = console(child)?;
+    let mut lines = Vec::new();
+    while let Ok(line) = receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        if line.contains(UP) {
+            end = start + LIMIT;
+        }
+        if line.starts_with("test ") || line.contains("panicked at") {
+            println!("{name}: {line}");
+        }
+        lines.push(line);
+    }
+    fs::write(log, lines.join("\n")).with_context(|| format!("cannot write {}", log.display()))?;
+    Ok(lines)
+}
+
+/// The lines of a machine's console, as they come.
+fn console(child: &mut Child) -> Result<Receiver<String>> {
     let stdout = child.stdout.take().context("no console")?;
     let (sender, receiver) = channel();
     thread::spawn(move || {
@@ -242,18 +281,7 @@ fn listen(name: &str, child: &mut Child, log: &Path) -> Result<Vec<String>> {
             }
         }
     });
-    let mut lines = Vec::new();
-    while let Ok(line) = receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
-        if line.contains(UP) {
-            end = start + LIMIT;
-        }
-        if line.starts_with("test ") || line.contains("panicked at") {
-            println!("{name}: {line}");
-        }
-        lines.push(line);
-    }
-    fs::write(log, lines.join("\n")).with_context(|| format!("cannot write {}", log.display()))?;
-    Ok(lines)
+    Ok(receiver)
 }
 
 /// Builds the core tests and the program that they run; their paths.

@@ -1,0 +1,384 @@
+//! The whole suite in guests: every test that needs a kernel, in a Debian with the tests' witnesses.
+//!
+//! Each test is a process of its own with a time limit of its own. A guest that stops altogether is
+//! started again behind the test that it stopped at.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Mutex, mpsc::RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{
+    AT_ONCE, BOOTS, Qemu, UP, UP_LIMIT, console, disk, guest,
+    kernels::{self, Installed},
+    left_out, machine,
+    outcome::{BEGIN, END, Event, Outcome, Tally},
+};
+use crate::install;
+
+/// Programs that it needs beside those for every guest.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("mmdebstrap", "mmdebstrap"),
+    ("mke2fs", "e2fsprogs"),
+    ("du", "coreutils"),
+];
+/// Time for one test, in seconds. The longest take a few minutes, emulated.
+const TEST_LIMIT: u64 = 600;
+/// Time without a word from a guest in which a test runs: then the guest itself has stopped.
+const SILENCE: Duration = Duration::from_secs(TEST_LIMIT + 60);
+/// How many times slower an emulated machine is, for the tests' own time limits.
+const SLOWNESS: u32 = 10;
+/// Memory of a guest, in MiB: files of captures lie there too.
+const MEMORY: &str = "3072";
+
+/// A test: its file, and its name there.
+type Test = (String, String);
+
+/// Runs the tests that are wanted (all where none is named) on kernels; fails if one fails.
+pub(super) fn run(kernels: &[(&str, Installed)], wanted: &[String]) -> Result<()> {
+    install::need(&PROGRAMS)?;
+    let built = build()?;
+    let plan = plan(&built, wanted)?;
+    let cache = kernels::cache();
+    let disks = Disks {
+        debian: disk::debian(&cache)?,
+        suite: pack(&built, &plan, &cache)?,
+    };
+    println!(
+        "{} tests on each of {} kernels, {AT_ONCE} at a time",
+        plan.len(),
+        kernels.len()
+    );
+    let waiting = Mutex::new(kernels.iter());
+    let done = Mutex::new(BTreeMap::new());
+    let work = || {
+        while let Some((name, kernel)) = waiting.lock().ok().and_then(|mut left| left.next()) {
+            let tally = on_kernel(name, kernel, &disks, &plan, &cache);
+            if let Ok(mut done) = done.lock() {
+                done.insert(*name, tally);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_default();
+    let mut failed = Vec::new();
+    for (name, kernel) in kernels {
+        let tally = done.remove(name).context("a guest's thread ended early")?;
+        match tally {
+            Ok(tally) => {
+                println!("\n{name} (Linux {}): {tally}", kernel.release);
+                if !tally.is_clean() {
+                    failed.push(*name);
+                }
+            }
+            Err(why) => {
+                println!("\n{name} (Linux {}): {why:#}", kernel.release);
+                failed.push(*name);
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "failed on {}", failed.join(", "));
+    Ok(())
+}
+
+/// What was built: netns-trace, and the tests' programs by their names.
+struct Built {
+    program: PathBuf,
+    tests: BTreeMap<String, PathBuf>,
+}
+
+fn build() -> Result<Built> {
+    let program = cargo(&["build", "--package", "netns-trace"])?
+        .into_iter()
+        .find_map(|(name, kind, path)| (name == "netns-trace" && kind == "bin").then_some(path))
+        .context("cargo does not say where netns-trace is")?;
+    let tests = cargo(&["test", "--no-run", "--package", "netns-trace-tests"])?
+        .into_iter()
+        .filter(|(_, kind, _)| kind == "test")
+        .map(|(name, _, path)| (name, path))
+        .collect();
+    Ok(Built { program, tests })
+}
+
+/// Runs cargo; the executables that it has made, each with its target's name and kind.
+fn cargo(args: &[&str]) -> Result<Vec<(String, String, PathBuf)>> {
+    let output = Command::new(env!("CARGO"))
+        .args(args)
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "cargo {} failed", args.join(" "));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    Ok(messages
+        .filter_map(|message| {
+            let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+            let target = &message["target"];
+            let path = text(&message["executable"])?.into();
+            Some((text(&target["name"])?, text(&target["kind"][0])?, path))
+        })
+        .collect())
+}
+
+/// The tests to run, in order; says which are left out.
+fn plan(built: &Built, wanted: &[String]) -> Result<Vec<Test>> {
+    let mut plan = Vec::new();
+    let mut left_out: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
+    for (file, program) in &built.tests {
+        for test in names(program)? {
+            if !is_wanted(file, &test, wanted) {
+                continue;
+            }
+            match left_out::why(file, &test) {
+                Some(why) => {
+                    *left_out
+                        .entry(why)
+                        .or_default()
+                        .entry(file.clone())
+                        .or_default() += 1
+                }
+                None => plan.push((file.clone(), test)),
+            }
+        }
+    }
+    for (why, files) in left_out {
+        let files: Vec<String> = files
+            .iter()
+            .map(|(file, count)| format!("{file} ({count})"))
+            .collect();
+        println!("left out: {}: {why}", files.join(", "));
+    }
+    ensure!(
+        !plan.is_empty(),
+        "there is no such test: {}",
+        wanted.join(", ")
+    );
+    Ok(plan)
+}
+
+/// Whether a test is named, by its file, or by file and a part of its name (`taps::a_clone`).
+fn is_wanted(file: &str, test: &str, wanted: &[String]) -> bool {
+    wanted.is_empty()
+        || wanted.iter().any(|one| match one.split_once("::") {
+            None => one == file,
+            Some((of, part)) => of == file && test.contains(part),
+        })
+}
+
+/// The tests that a program holds.
+fn names(program: &Path) -> Result<Vec<String>> {
+    let output = Command::new(program)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let tests = text.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(tests.map(str::to_owned).collect())
+}
+
+/// The disks that all guests read.
+struct Disks {
+    debian: PathBuf,
+    suite: PathBuf,
+}
+
+/// Packs netns-trace, the tests, what they read, and what runs them.
+fn pack(built: &Built, plan: &[Test], cache: &Path) -> Result<PathBuf> {
+    let folder = tempfile::tempdir_in(cache)?;
+    let root = folder.path();
+    for name in ["tests", "pcaps"] {
+        fs::create_dir(root.join(name))?;
+    }
+    disk::put(&built.program, &root.join("netns-trace"))?;
+    let files: BTreeSet<&String> = plan.iter().map(|(file, _)| file).collect();
+    for (file, program) in &built.tests {
+        if files.contains(file) {
+            disk::put(program, &root.join("tests").join(file))?;
+        }
+    }
+    let pcaps = pcaps();
+    let entries = fs::read_dir(&pcaps).with_context(|| {
+        format!(
+            "cannot read {} (NETNS_TRACE_PCAPS names the folder of tcpdump's test files)",
+            pcaps.display()
+        )
+    })?;
+    for entry in entries {
+        let entry = entry?;
+        fs::copy(entry.path(), root.join("pcaps").join(entry.file_name()))?;
+    }
+    let lines = plan.iter().map(|(file, test)| format!("{file} {test}\n"));
+    fs::write(root.join("plan"), lines.collect::<String>())?;
+    let init = format!(
+        "LIMIT={TEST_LIMIT} BEGIN={BEGIN} END={END}\nexport NETNS_TRACE_SLOWNESS={SLOWNESS}\n{}",
+        include_str!("suite.sh")
+    );
+    fs::write(root.join("init"), init)?;
+    let disk = cache.join("suite.ext4");
+    disk::pack(root, &disk, 8)?;
+    Ok(disk)
+}
+
+/// Where tcpdump's test files are, as the tests look for them.
+fn pcaps() -> PathBuf {
+    let named = std::env::var_os("NETNS_TRACE_PCAPS").map(PathBuf::from);
+    named.unwrap_or_else(|| crate::root().join("../shared/pcaps"))
+}
+
+/// Runs the plan on one kernel, in as many guests as it takes.
+fn on_kernel(
+    name: &str,
+    kernel: &Installed,
+    disks: &Disks,
+    plan: &[Test],
+    cache: &Path,
+) -> Result<Tally> {
+    let start = Instant::now();
+    let mut first = guest::Guest::default();
+    first.command(ENTER);
+    let image = cache.join(format!("{name}.suite.cpio.gz"));
+    first.pack(kernel, &image)?;
+    let modules = disk::modules(name, kernel, cache)?;
+    let log = cache.join(format!("{name}.suite.log"));
+    let log = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut run = Run {
+        name,
+        kernel: &kernel.image,
+        image,
+        // /dev/vda and so on, in this order.
+        drives: [disks.debian.clone(), disks.suite.clone(), modules],
+        plan,
+        log,
+        done: 0,
+        tally: Tally::default(),
+    };
+    let mut boots = 0;
+    while run.done < plan.len() {
+        println!("{name}: booting Linux {}", kernel.release);
+        boots = if run.boot()? { 0 } else { boots + 1 };
+        ensure!(boots < BOOTS, "it did not come up ({BOOTS} times)");
+    }
+    run.tally.took = start.elapsed();
+    Ok(run.tally)
+}
+
+/// From the initramfs to the Debian.
+const ENTER: &str = "\
+    mount -t ext4 /dev/vda /mnt && mount -t ext4 -o ro /dev/vdb /mnt/suite \
+    && mount -t ext4 -o ro /dev/vdc /mnt/usr/lib/modules \
+    && { from=$(sed -n 's/.*suite_from=\\([0-9]*\\).*/\\1/p' /proc/cmdline); \
+    umount -l /proc /sys /dev /run /tmp; \
+    exec switch_root /mnt /bin/sh /suite/init \"$from\"; }";
+
+/// One kernel's way through the plan.
+struct Run<'a> {
+    name: &'a str,
+    kernel: &'a Path,
+    image: PathBuf,
+    drives: [PathBuf; 3],
+    plan: &'a [Test],
+    log: fs::File,
+    /// How many tests of the plan have ended.
+    done: usize,
+    tally: Tally,
+}
+
+impl Run<'_> {
+    /// Boots a guest, which goes on with the plan, and listens until it ends or falls silent. False if it
+    /// did not get to a test.
+    fn boot(&mut self) -> Result<bool> {
+        let mut qemu = machine(self.kernel, &self.image, MEMORY);
+        qemu.arg("-append").arg(format!(
+            "console=ttyS0 quiet panic=-1 suite_from={}",
+            self.done + 1
+        ));
+        for drive in &self.drives {
+            // What is written goes to a file that nobody else sees.
+            qemu.arg("-drive").arg(format!(
+                "file={},format=raw,if=virtio,snapshot=on",
+                drive.display()
+            ));
+        }
+        let mut child = Qemu(qemu.spawn().context("cannot run qemu-system-x86_64")?);
+        let lines = console(&mut child.0)?;
+        let (mut limit, before) = (UP_LIMIT, self.done);
+        let mut running: Option<&Test> = None;
+        let mut said = Vec::new();
+        let why = loop {
+            let line = match lines.recv_timeout(limit) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => break "the guest stopped answering",
+                Err(RecvTimeoutError::Disconnected) => break "the guest ended",
+            };
+            writeln!(self.log, "{line}").context("cannot write the log")?;
+            if line.contains(UP) {
+                limit = SILENCE;
+            }
+            match Event::of(&line) {
+                Event::Begin => {
+                    running = self.plan.get(self.done);
+                    said.clear();
+                }
+                Event::Said => said.push(line),
+                Event::End { status, seconds } => {
+                    if let Some(test) = running.take() {
+                        self.end(test, Outcome::new(status, &said), seconds);
+                    }
+                }
+            }
+        };
+        if let Some(test) = running {
+            said.push(why.to_owned());
+            self.end(test, Outcome::Failed(said.join("\n")), limit.as_secs());
+        }
+        Ok(self.done > before)
+    }
+
+    /// Counts a test that has ended, and says so.
+    fn end(&mut self, test: &Test, outcome: Outcome, seconds: u64) {
+        let (file, name) = test;
+        if let Outcome::Failed(said) = &outcome {
+            println!("{}: {file}::{name} FAILED after {seconds} s:", self.name);
+            said.lines().for_each(|line| println!("    {line}"));
+        }
+        self.tally.add(file, name, outcome, seconds);
+        self.done += 1;
+        if self
+            .plan
+            .get(self.done)
+            .is_none_or(|(next, _)| next != file)
+        {
+            println!("{}: {file}: {}", self.name, self.tally.of_file(file));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_named_by_file_and_part_of_a_name() {
+        let wanted = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            is_wanted("taps", "a_clone_is_one", &words)
+        };
+        assert!(wanted(&[]) && wanted(&["link", "taps"]) && wanted(&["taps::clone"]));
+        assert!(!wanted(&["tap"]) && !wanted(&["taps::other"]) && !wanted(&["link::clone"]));
+    }
+}
