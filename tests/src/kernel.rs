@@ -2,7 +2,7 @@
 //! without foreign tools, which a small root file system lacks.
 
 use std::{
-    io,
+    fmt, io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
@@ -11,29 +11,97 @@ use nix::net::if_::if_nametoindex;
 
 use crate::tcx;
 
-/// Whether this kernel has TCX: from 6.6.
+/// Leaves the test, and says so, where the kernel lacks a [`kernel::Feature`](crate::kernel::Feature).
+#[macro_export]
+macro_rules! require_kernel {
+    ($feature:expr) => {
+        if !$feature.is_there() {
+            $crate::kernel::skip(&$feature.to_string());
+            return;
+        }
+    };
+}
+
+/// What not every kernel has that is supported.
+#[derive(Clone, Copy, Debug)]
+pub struct Feature {
+    name: &'static str,
+    since: (u32, u32),
+}
+
+/// Programs at an interface without a qdisc, which go with their owner.
+pub const TCX: Feature = Feature::new("TCX", (6, 6));
+/// Packets beyond 64 KiB, over IPv6.
+pub const BIG_TCP: Feature = Feature::new("BIG TCP", (5, 19));
+
+impl Feature {
+    const fn new(name: &'static str, since: (u32, u32)) -> Self {
+        Self { name, since }
+    }
+
+    /// Whether the running kernel has it.
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        is_at_least(self.since)
+    }
+
+    /// The same; what a test tries only with it is left out otherwise, and that is said.
+    #[must_use]
+    pub fn or_left_out(self) -> bool {
+        if !self.is_there() {
+            leave_out(&self.to_string());
+        }
+        self.is_there()
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (major, minor) = self.since;
+        write!(f, "{} (Linux {major}.{minor})", self.name)
+    }
+}
+
+/// Says that this test is skipped, since the running kernel lacks something. That is no failure under CI:
+/// no test can give it to the kernel.
+pub fn skip(feature: &str) {
+    eprintln!("skipped: this kernel lacks {feature}");
+}
+
+/// Says that a part of this test is left out, since the running kernel lacks something.
+pub fn leave_out(feature: &str) {
+    eprintln!("not tried: this kernel lacks {feature}");
+}
+
+/// Whether this kernel has TCX; what a test tries only with it is left out otherwise, and that is said.
+#[must_use]
+pub fn has_tcx() -> bool {
+    TCX.or_left_out()
+}
+
+/// All ways to attach that this kernel has, as `--attach` names them.
+#[must_use]
+pub fn methods() -> &'static [&'static str] {
+    if has_tcx() {
+        &["tcx", "clsact"]
+    } else {
+        &["clsact"]
+    }
+}
+
+/// Whether this kernel is of a release, or a later one.
 ///
 /// # Panics
 ///
 /// If the kernel does not tell its release.
 #[must_use]
-pub fn has_tcx() -> bool {
-    !is_before(6, 6)
-}
-
-/// Whether this kernel is older than a release.
-///
-/// # Panics
-///
-/// If the kernel does not tell its own.
-#[must_use]
-pub fn is_before(major: u32, minor: u32) -> bool {
+pub fn is_at_least(wanted: (u32, u32)) -> bool {
     let name = nix::sys::utsname::uname().expect("a release");
     let release = name.release().to_string_lossy().into_owned();
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(|part| part.parse().unwrap_or(0_u32));
-    (numbers.next(), numbers.next()) < (Some(major), Some(minor))
+    (numbers.next(), numbers.next()) >= (Some(wanted.0), Some(wanted.1))
 }
 
 /// The TCX programs of an interface (`tcx ID`), and its cls_bpf filters of ours (`filter`).

@@ -11,10 +11,13 @@ use netns_trace::{
     netns::NetNs,
 };
 
-use crate::names::unique;
+use crate::{names::unique, patience::slowed};
 
 /// How long traffic may take.
-pub const LIMIT: Duration = Duration::from_secs(60);
+#[must_use]
+pub fn limit() -> Duration {
+    slowed(Duration::from_secs(60))
+}
 
 /// A private lab, and a folder for files.
 pub struct Net {
@@ -98,9 +101,9 @@ impl Net {
     /// If there is none, or it fails.
     pub fn send(&self, from: &Node, to: &Node, datagrams: u64, size: usize) {
         let (here, there, at) = (open(from), open(to), v4(to).into());
-        let udp = traffic::udp(&here, &there, at, datagrams, size, LIMIT).expect("datagrams");
+        let udp = traffic::udp(&here, &there, at, datagrams, size, limit()).expect("datagrams");
         assert_eq!((udp.sent, udp.returned), (datagrams, datagrams));
-        let tcp = traffic::tcp(&here, &there, at, 2_000_000, LIMIT).expect("a transfer");
+        let tcp = traffic::tcp(&here, &there, at, 2_000_000, limit()).expect("a transfer");
         assert!(tcp.intact, "{tcp:?}");
     }
 }

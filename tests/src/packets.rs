@@ -4,7 +4,10 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
+
+use crate::patience::slowed;
 
 /// A packet, as tcpdump reads it.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,6 +109,7 @@ pub fn read_own_pcap(path: &Path) -> Vec<Packet> {
 ///
 /// With the first difference, both sides shown.
 pub fn assert_same(ours: &[Packet], theirs: &[Packet], what: &str) {
+    let near = slowed(Duration::from_millis(1)).as_nanos() as u64;
     let mut interrupted = 0;
     for (n, (our, their)) in ours.iter().zip(theirs).enumerate() {
         assert!(
@@ -113,10 +117,10 @@ pub fn assert_same(ours: &[Packet], theirs: &[Packet], what: &str) {
             "{what}: packet {n} differs\n ours:   {our:?}\n theirs: {their:?}"
         );
         let apart = our.time_ns.abs_diff(their.time_ns);
-        interrupted += usize::from(apart >= 1_000_000);
+        interrupted += usize::from(apart >= near);
         assert!(
             interrupted <= ours.len() / 50 + 1 && apart < 1_000_000_000,
-            "{what}: packet {n} is {apart} ns apart, {interrupted} over a millisecond\n \
+            "{what}: packet {n} is {apart} ns apart, {interrupted} over {near} ns\n \
              ours:   {our:?}\n theirs: {their:?}"
         );
     }

@@ -17,6 +17,7 @@ use nix::{
 
 use crate::{
     bed::Bed,
+    patience::slowed,
     tool::{binary, netns_trace},
 };
 
@@ -75,7 +76,7 @@ pub fn refused(command: &mut Command, status: i32) -> String {
         "{command:?}: {}: {said}",
         output.status
     );
-    assert!(took < SOON, "{command:?} took {took:?}");
+    assert!(took < slowed(SOON), "{command:?} took {took:?}");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(stdout, "", "{command:?}");
     let list = format!("/run/netns-trace/filters/{pid}");

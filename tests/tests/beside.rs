@@ -8,10 +8,11 @@ use std::{
 use netns_trace_tests::{
     bed::Bed,
     classifier::{Classifier, NEXT, Place},
+    kernel,
     long::times,
     packets,
     raw::frame,
-    require_root,
+    require_kernel, require_root,
     runtimes::{Docker, Engine as _},
     summary::{self, assert_balanced, assert_lossless},
     tcx,
@@ -24,6 +25,7 @@ use netns_trace_tests::{
 #[test]
 fn ten_captures_tcpdump_and_others_programs_see_the_same() {
     require_root!();
+    require_kernel!(kernel::TCX);
     const FRAMES: u64 = 2000;
     let bed = Bed::quiet();
     let target = bed.target("a");
@@ -34,12 +36,13 @@ fn ten_captures_tcpdump_and_others_programs_see_the_same() {
         attached.expect("entered").expect("attached")
     };
     let early = attach(Place::Tail);
+    let methods = kernel::methods();
     let files: Vec<PathBuf> = (0..10).map(|n| bed.file(&format!("{n}.pcapng"))).collect();
     let captures: Vec<Running> = files
         .iter()
         .enumerate()
         .map(|(n, file)| {
-            let method = ["tcx", "clsact"][n % 2];
+            let method = methods[n % methods.len()];
             // Times at the host side come with clsact qdiscs of their own there, and each new one
             // makes the kernel drop packets.
             let latency: &[&str] = if method == "tcx" {

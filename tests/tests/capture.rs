@@ -7,9 +7,11 @@ use netns_trace::lab::{Topology, traffic};
 use netns_trace_tests::{
     bed::Bed,
     command::ip,
+    kernel,
     net::{self, Net},
     packets::{self, Packet, assert_same},
     raw::frame,
+    require_kernel,
     tool::{Running, Witness},
 };
 
@@ -418,6 +420,7 @@ fn wiresharks_tools_read_it() {
 /// With BIG TCP (Linux 5.19) one packet of IPv6 holds more than 64 KiB.
 #[test]
 fn packets_beyond_64_kib_are_whole() {
+    require_kernel!(kernel::BIG_TCP);
     let net = Net::up(Topology::Direct);
     let (a, b) = (net.container(0), net.container(1));
     for node in [a, b] {
@@ -433,7 +436,7 @@ fn packets_beyond_64_kib_are_whole() {
     let at = b.address(true).expect("an address");
     // How much TCP puts into one packet depends on what else the machine does.
     for _ in 0..3 {
-        let tcp = traffic::tcp(&net::open(a), &net::open(b), at, 32 << 20, net::LIMIT);
+        let tcp = traffic::tcp(&net::open(a), &net::open(b), at, 32 << 20, net::limit());
         assert!(tcp.expect("a transfer").intact);
     }
     let done = ours.stop();

@@ -7,7 +7,9 @@ use std::{
 
 use netns_trace_tests::{
     bed::Bed,
-    packets, private_run,
+    kernel, packets,
+    patience::{patience, slowed},
+    private_run,
     raw::frame,
     tool::{Running, netns_trace},
 };
@@ -54,10 +56,7 @@ fn until_all_is_attached(bed: &Bed) {
         {
             return;
         }
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "at va there is {attached:?}"
-        );
+        assert!(start.elapsed() < patience(), "at va there is {attached:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -109,7 +108,7 @@ fn after_a_time_or_a_count() {
     assert!(done.status.success(), "{done:?}");
     let took = start.elapsed();
     assert!(
-        took > Duration::from_millis(700) && took < Duration::from_secs(5),
+        took > Duration::from_millis(700) && took < slowed(Duration::from_secs(5)),
         "{took:?}"
     );
     let capture = Running::capture([bed.target("a").as_str(), "-c", "1", "-w", name]);
@@ -139,7 +138,7 @@ fn sigusr1_prints_the_counts() {
 /// Nothing of ours keeps a namespace alive.
 #[test]
 fn when_the_namespace_goes_and_it_goes_at_once() {
-    for method in ["tcx", "clsact"] {
+    for &method in kernel::methods() {
         let mut bed = Bed::bridge();
         let file = bed.file("gone.pcapng");
         let name = file.to_str().expect("a path").to_owned();
@@ -155,7 +154,7 @@ fn when_the_namespace_goes_and_it_goes_at_once() {
         let start = Instant::now();
         while bed.in_ns("r", "ip", &["-br", "link"]).contains("va@") {
             assert!(
-                start.elapsed() < Duration::from_secs(1),
+                start.elapsed() < slowed(Duration::from_secs(1)),
                 "{method}: its veth is still there"
             );
             std::thread::sleep(Duration::from_millis(10));
@@ -307,7 +306,7 @@ fn with_clsact_what_others_added_stays() {
 #[test]
 fn two_at_once_on_one_target_do_not_disturb_each_other() {
     let bed = Bed::bridge();
-    for method in ["tcx", "clsact"] {
+    for &method in kernel::methods() {
         let files = ["one.pcapng", "two.pcapng"].map(|name| bed.file(name));
         let mut captures: Vec<Running> = files
             .iter()

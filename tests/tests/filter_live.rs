@@ -11,9 +11,9 @@ use netns_trace::filter::{Filter, View};
 use netns_trace_tests::{
     bed::{Bed, must},
     classifier::{Classifier, NEXT, Place},
-    corpus, packets,
+    corpus, kernel, packets,
     raw::frame,
-    require_root, summary,
+    require_kernel, require_root, summary,
     tool::{Running, netns_trace, run},
 };
 
@@ -203,6 +203,7 @@ fn real_traffic_that_is_replayed_is_filtered_alike() {
 #[test]
 fn programs_behind_ours_see_what_a_filter_cannot_read() {
     require_root!();
+    require_kernel!(kernel::TCX);
     let bed = Bed::quiet();
     let capture = Running::capture([
         &bed.target("a"),

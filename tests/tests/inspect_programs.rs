@@ -7,6 +7,7 @@ use netns_trace_tests::{
     bed::{Bed, must},
     classifier::{Classifier, NEXT, Place, attach_xdp},
     inspected::{inspect, interface, json, list, word},
+    kernel, require_kernel,
     tcx::HOOKS,
     tool::{Running, binary, run},
 };
@@ -41,6 +42,7 @@ fn offloads_are_those_of_ethtool() {
 
 #[test]
 fn programs_are_told_in_their_order_with_ours_marked() {
+    require_kernel!(kernel::TCX);
     let bed = Bed::bridge();
     let ns = bed.open("a");
     let attach = |hook, place| Classifier::attach("eth0", hook, place, NEXT);

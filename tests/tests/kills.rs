@@ -305,20 +305,12 @@ fn sweep(site: &Site, args: &[&str], before: &State) {
     until("all is as it was", || site.state(), |now| now == before);
 }
 
-fn methods() -> &'static [&'static str] {
-    if kernel::has_tcx() {
-        &["tcx", "clsact"]
-    } else {
-        &["clsact"]
-    }
-}
-
 /// Kills what attaches programs. With TCX, nothing is left even before the next start; nor with clsact, unless the helper
 /// process was killed, too.
 fn kill_what_attaches(count: usize, make: impl Fn(&Site, &str) -> Vec<String>, up: &str) {
     let site = Site::new();
     let (a, b) = (site.bed.target("a"), site.bed.target("b"));
-    for method in methods() {
+    for method in kernel::methods() {
         let args = make(&site, method);
         let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
         args.extend([a.as_str(), "--attach", method]);

@@ -7,9 +7,9 @@ use netns_trace::{
     netns::NetNs,
     topology::{Role, discover},
 };
-use netns_trace_tests::{command::ip, names::unique, namespaces::TestNs, require_root};
-
-const LIMIT: Duration = Duration::from_secs(30);
+use netns_trace_tests::{
+    command::ip, names::unique, namespaces::TestNs, patience::patience, require_root,
+};
 
 fn build(topology: Topology, count: Option<usize>) -> Lab {
     let mut spec = LabSpec::new(topology, unique('l'));
@@ -31,13 +31,13 @@ fn address(node: &Node, v6: bool) -> IpAddr {
 fn reaches(from: &Node, to: &Node, at: IpAddr) {
     let (from_ns, to_ns) = (ns(from), ns(to));
     let way = format!("{} to {} at {at}", from.name, to.name);
-    let transfer = traffic::tcp(&from_ns, &to_ns, at, 300_000, LIMIT)
+    let transfer = traffic::tcp(&from_ns, &to_ns, at, 300_000, patience())
         .unwrap_or_else(|error| panic!("{way}: {error}"));
     assert!(
         transfer.intact && transfer.bytes == 300_000,
         "{way}: {transfer:?}"
     );
-    let exchange = traffic::udp(&from_ns, &to_ns, at, 20, 100, LIMIT)
+    let exchange = traffic::udp(&from_ns, &to_ns, at, 20, 100, patience())
         .unwrap_or_else(|error| panic!("{way}: {error}"));
     assert_eq!((exchange.sent, exchange.returned), (20, 20), "{way}");
 }
@@ -249,7 +249,7 @@ fn a_namespace_is_put_on_an_existing_bridge() {
     let lab = attach(&machine, &name, "docker0", "10.66.7.1").expect("a namespace");
     let node = &lab.nodes()[0];
     let at = "10.66.7.1".parse().expect("an address");
-    let transfer = traffic::tcp(&ns(node), &machine.open(), at, 100_000, LIMIT);
+    let transfer = traffic::tcp(&ns(node), &machine.open(), at, 100_000, patience());
     assert!(transfer.expect("a transfer").intact);
     let map = discover(&ns(node), &name, None).expect("the way");
     let bridge = map.bridge.expect("a bridge").to_string();
@@ -341,7 +341,7 @@ fn what_a_killed_process_left_is_swept() {
     };
     let start = std::time::Instant::now();
     while !complete() {
-        assert!(start.elapsed() < LIMIT, "the victim builds nothing");
+        assert!(start.elapsed() < patience(), "the victim builds nothing");
         assert!(
             victim.try_wait().expect("its state").is_none(),
             "the victim ended"
@@ -367,7 +367,7 @@ fn what_a_killed_process_left_is_swept() {
         for (other, result) in lab::sweep() {
             result.unwrap_or_else(|error| panic!("{other}: {error}"));
         }
-        assert!(start.elapsed() < LIMIT, "it is not swept");
+        assert!(start.elapsed() < patience(), "it is not swept");
     }
     for part in ["a", "b", "router"] {
         assert!(!listed().contains(&format!("{name}-{part}")), "{part}");

@@ -11,7 +11,7 @@ use std::{
 use netns_trace::lab::{Topology, traffic};
 use netns_trace_tests::{
     command::ip,
-    net::{LIMIT, Net, open, v4},
+    net::{Net, limit, open, v4},
     require_root,
     timing::{Timing, count, figure, sum_ns},
     tool::{Running, netns_trace, run},
@@ -95,7 +95,8 @@ fn nearly_every_packet_is_matched() {
     udp_flood(&net, 300_000);
     assert_matched(timing.stop().segments(), "a UDP flood", 250_000);
     let timing = Timing::start(&[&both]);
-    let tcp = traffic::tcp(&open(a), &open(b), v4(b).into(), 300 << 20, LIMIT).expect("a transfer");
+    let tcp =
+        traffic::tcp(&open(a), &open(b), v4(b).into(), 300 << 20, limit()).expect("a transfer");
     assert!(tcp.intact);
     assert_matched(timing.stop().segments(), "a TCP transfer", 3000);
 }
@@ -115,7 +116,7 @@ fn samples_are_the_times_between_sightings_of_one_packet() {
     let all = std::iter::once(target.as_str()).chain(args).chain([name]);
     let capture = Running::capture(all);
     udp_flood(&net, 20_000);
-    let exchange = traffic::udp(&open(a), &open(b), v4(b).into(), 3000, 100, LIMIT);
+    let exchange = traffic::udp(&open(a), &open(b), v4(b).into(), 3000, 100, limit());
     assert_eq!(exchange.expect("datagrams").returned, 3000);
     let done = capture.stop();
     let summary = netns_trace_tests::summary::of(&done);
@@ -251,7 +252,7 @@ fn steps_sum_up_to_the_whole_and_fit_into_a_round_trip() {
     quiet(&net);
     let (a, outside) = (net.container(0), net.outside());
     let (here, there, at) = (open(a), open(outside), v4(outside).into());
-    let send = |count| traffic::udp(&here, &there, at, count, 100, LIMIT).expect("datagrams");
+    let send = |count| traffic::udp(&here, &there, at, count, 100, limit()).expect("datagrams");
     send(3);
     settle_neighbours(&net);
     let timing = Timing::start(&[&net.target(0)]);
@@ -291,7 +292,15 @@ fn packets_of_others_are_not_timed() {
     let timing = Timing::start(&[&net.target(0)]);
     for (number, count) in [(0, 100), (1, 700)] {
         let (here, outside) = (open(net.container(number)), net.outside());
-        traffic::udp(&here, &open(outside), v4(outside).into(), count, 100, LIMIT).expect("sent");
+        traffic::udp(
+            &here,
+            &open(outside),
+            v4(outside).into(),
+            count,
+            100,
+            limit(),
+        )
+        .expect("sent");
     }
     let timed = timing.stop();
     for (name, direction) in [
@@ -313,7 +322,7 @@ fn two_namespaces_joined_directly() {
     let both = format!("{},{}", net.target(0), net.target(1));
     let timing = Timing::start(&[&both]);
     let (a, b) = (net.container(0), net.container(1));
-    traffic::udp(&open(a), &open(b), v4(b).into(), 200, 100, LIMIT).expect("datagrams");
+    traffic::udp(&open(a), &open(b), v4(b).into(), 200, 100, limit()).expect("datagrams");
     let timed = timing.stop();
     let (a, b) = (format!("{}/eth0", a.name), format!("{}/eth0", b.name));
     for (from, to) in [(&a, &b), (&b, &a)] {
@@ -400,7 +409,15 @@ fn an_interval_tells_what_came_in_it() {
     let mut running = Running::start(command);
     running.wait_for("measuring between");
     let (a, router) = (net.container(0), net.router());
-    traffic::udp(&open(a), &open(router), v4(router).into(), 500, 100, LIMIT).expect("datagrams");
+    traffic::udp(
+        &open(a),
+        &open(router),
+        v4(router).into(),
+        500,
+        100,
+        limit(),
+    )
+    .expect("datagrams");
     let done = running.wait();
     assert!(done.status.success(), "{done:?}");
     let reports: Vec<Value> = done

@@ -11,6 +11,7 @@ use std::{
 
 use netns_trace_tests::{
     bed::Bed,
+    patience::patience,
     processes::{end, inside, text, with},
 };
 
@@ -169,7 +170,7 @@ fn wait_for_socket(pid: u32, protocol: &str, port: u16) {
 }
 
 fn wait_for<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + patience();
     loop {
         if let Some(found) = find() {
             return found;

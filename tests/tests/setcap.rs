@@ -239,7 +239,7 @@ fn each_command_names_the_next_capability() {
     );
     let mut watch = Running::start(installed.command(enter, &["watch"]));
     // Since then, it tells everybody.
-    if kernel::is_before(6, 6) {
+    if !kernel::is_at_least((6, 6)) {
         watch.wait_for(&format!(
             "the kernel does not tell of processes ({})",
             missing(&["CAP_NET_ADMIN"])

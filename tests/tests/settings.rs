@@ -1,7 +1,7 @@
 //! Nothing that can be set on the interfaces and in the namespaces is changed by a capture, neither
 //! while it runs nor afterwards.
 
-use netns_trace_tests::{bed::Bed, require_root, tool::Running};
+use netns_trace_tests::{bed::Bed, kernel, require_root, tool::Running};
 
 /// The interfaces that the packets of the bed pass.
 const INTERFACES: [(&str, &str); 4] = [("a", "eth0"), ("r", "va"), ("r", "br0"), ("b", "eth0")];
@@ -62,7 +62,8 @@ fn settings_stay_as_they_are() {
     let bed = Bed::quiet();
     let before = settings(&bed);
     assert!(before.len() > 500, "{}", before.len());
-    for (method, added) in [("tcx", 0), ("clsact", 3)] {
+    for &method in kernel::methods() {
+        let added = if method == "tcx" { 0 } else { 3 };
         let target = bed.target("a");
         let options = ["--taps", "all", "--attach", method, "-w", "/dev/null"];
         let capture = Running::capture([&[target.as_str()][..], &options].concat());

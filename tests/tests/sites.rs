@@ -8,6 +8,7 @@ use std::{
 
 use netns_trace_tests::{
     bed::{Bed, must},
+    kernel,
     packets::{self, Packet, assert_same},
     raw::frame,
     require_root, sightings, summary,
@@ -253,7 +254,7 @@ fn a_macvlan_device_has_no_host_side() {
         .expect("ip runs");
     let said = String::from_utf8_lossy(&made.stderr);
     if said.contains("Unknown device type") {
-        eprintln!("skipped: this kernel has no macvlan");
+        kernel::skip("macvlan");
         return;
     }
     assert!(made.status.success(), "{said}");

@@ -6,14 +6,14 @@ use std::{
     io::ErrorKind,
     net::{SocketAddr, UdpSocket},
     path::Path,
-    time::Duration,
 };
 
 use netns_trace::lab::{Topology, traffic};
 use netns_trace_tests::{
     bed::Bed,
-    net::{LIMIT, Net, open, v4},
+    net::{Net, limit, open, v4},
     packets::{Packet, assert_same},
+    patience::patience,
     require_root,
     sightings::{self, Flow, Sighting, assert_ids, flow},
     summary,
@@ -188,7 +188,7 @@ fn a_shared_tap_alone_misses_nothing_of_the_targets() {
             let file = net.file("shared.pcapng");
             let capture = start(&net.target(0), taps, &file, extra);
             let (here, there) = (open(a), open(outside));
-            let udp = traffic::udp(&here, &there, v4(outside).into(), 50, 100, LIMIT);
+            let udp = traffic::udp(&here, &there, v4(outside).into(), 50, 100, limit());
             assert_eq!(udp.expect("datagrams").returned, 50);
             let done = capture.stop();
             assert!(done.status.success(), "{done:?}");
@@ -267,7 +267,7 @@ fn targets_whose_interfaces_share_an_index_are_told_apart() {
     );
     let (here, there) = (bed.open("a"), bed.open("b"));
     let at = "10.9.0.3".parse().expect("an address");
-    let udp = traffic::udp(&here, &there, at, 300, 120, LIMIT).expect("datagrams");
+    let udp = traffic::udp(&here, &there, at, 300, 120, limit()).expect("datagrams");
     assert_eq!(udp.returned, 300);
     let done = capture.stop();
     assert!(done.status.success(), "{done:?}");
@@ -334,8 +334,7 @@ fn a_packet_that_takes_anothers_memory_is_not_taken_for_it() {
     };
     let (from, through, to) = (bind(a), bind(b), bind(outside));
     for socket in [&through, &to] {
-        let patience = Duration::from_secs(5);
-        socket.set_read_timeout(Some(patience)).expect("set");
+        socket.set_read_timeout(Some(patience())).expect("set");
     }
     let at = |socket: &UdpSocket| socket.local_addr().expect("its address");
     for extra in [&[][..], &["--no-latency"]] {

@@ -1,17 +1,18 @@
 //! Observing changes nothing: not the packets, and not what other programs and filters on the
 //! same interfaces do and count.
 
-use std::{path::Path, time::Duration};
+use std::{iter, path::Path, time::Duration};
 
 use netns_trace::lab::{Topology, traffic};
 use netns_trace_tests::{
     bed::Bed,
     classifier::{Classifier, DROP, NEXT, Place, attach_shortcut},
+    kernel,
     net::{Net, open, v4},
     packets::Packet,
-    patience::patience,
+    patience::{patience, slowed},
     raw::frame,
-    require_root,
+    require_kernel, require_root,
     sightings::{self, Sighting},
     summary,
     tcx::HOOKS,
@@ -60,10 +61,10 @@ fn a_large_transfer_arrives_as_it_was_sent() {
     const BYTES: u64 = 200_000_000;
     let net = Net::up(Topology::Nat);
     let (a, outside) = (net.container(0), net.outside());
-    for method in ["tcx", "clsact"] {
+    for &method in kernel::methods() {
         let file = net.file("transfer.pcapng");
         let capture = start(&net.target(0), method, "all", &file);
-        let limit = Duration::from_secs(240);
+        let limit = slowed(Duration::from_secs(240));
         let transfer = traffic::tcp(&open(a), &open(outside), v4(outside).into(), BYTES, limit)
             .unwrap_or_else(|why| panic!("{method}: {why}"));
         let done = stop(capture);
@@ -93,6 +94,7 @@ fn a_large_transfer_arrives_as_it_was_sent() {
 #[test]
 fn other_tcx_programs_run_as_if_we_were_not_there() {
     require_root!();
+    require_kernel!(kernel::TCX);
     let bed = Bed::quiet();
     for (ns, interface, hook) in [("a", "eth0", 1), ("r", "va", 0)] {
         let attach = |place| {
@@ -140,6 +142,7 @@ fn other_tcx_programs_run_as_if_we_were_not_there() {
 #[test]
 fn a_program_that_drops_still_drops() {
     require_root!();
+    require_kernel!(kernel::TCX);
     let bed = Bed::quiet();
     for (place, captured) in [(Place::Tail, FRAMES), (Place::Head, 0)] {
         let file = bed.file("drop.pcapng");
@@ -198,7 +201,8 @@ fn filter_counts(bed: &Bed, ns: &str, interface: &str, hook: &str) -> Vec<(u64, 
 fn filters_and_redirections_do_and_count_the_same() {
     require_root!();
     let mut outcomes = Vec::new();
-    for method in [None, Some("tcx"), Some("clsact")] {
+    let with_us = kernel::methods().iter().map(|&method| Some(method));
+    for method in iter::once(None).chain(with_us) {
         let bed = Bed::quiet();
         bed.in_ns("r", "ip", &["link", "add", "sink", "type", "ifb"]);
         bed.in_ns("r", "ip", &["link", "set", "sink", "up"]);
@@ -248,7 +252,11 @@ fn filters_and_redirections_do_and_count_the_same() {
         0,
         frames,
     );
-    assert_eq!(outcomes, vec![expected; 3], "without us, TCX, clsact");
+    assert_eq!(
+        outcomes,
+        vec![expected; outcomes.len()],
+        "without us, TCX, clsact"
+    );
 }
 
 /// Frames of an Ethernet header and little or nothing behind it pass as they do without us, and
@@ -281,7 +289,7 @@ fn the_shortest_frames_pass_and_are_captured() {
     let alone = send();
     assert_eq!(alone.0, frames.len() as u64, "they get to the host side");
     assert!(alone.1 >= 6, "some get to b: {alone:?}");
-    for method in ["tcx", "clsact"] {
+    for &method in kernel::methods() {
         let file = bed.file("short.pcapng");
         let targets = format!("{},{}", bed.target("a"), bed.target("b"));
         let capture = start(&targets, method, "inside,veth,bridge", &file);

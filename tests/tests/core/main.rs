@@ -384,12 +384,7 @@ fn a_killed_capture_leaves_nothing_that_the_next_start_does_not_take() {
     let lab = bridge();
     private_run::enter();
     let (a, b) = pair(&lab);
-    let methods: &[&str] = if kernel::has_tcx() {
-        &["tcx", "clsact"]
-    } else {
-        &["auto"]
-    };
-    for method in methods {
+    for method in kernel::methods() {
         let target_a = target(a);
         let args = [target_a.as_str(), "--attach", method, "-w", "/dev/null"];
         let capture = Running::capture(args);

@@ -69,6 +69,7 @@ fn a_known_delay_comes_out() {
     exchange(a, b, 1);
     if !kernel::delay(&a.open().expect("a"), "eth0", DELAY_NS as i64) {
         assert!(!is_guest(), "this kernel was to have netem");
+        kernel::skip("netem");
         return;
     }
     let both = format!("{},{}", target(a), target(b));
@@ -103,6 +104,7 @@ fn a_known_delay_comes_out() {
 fn the_clock_may_be_set_meanwhile() {
     require_root!();
     if !is_guest() {
+        eprintln!("skipped: nobody else's clock is set");
         return;
     }
     const HOUR: i64 = 3600;

@@ -34,10 +34,10 @@ const PROGRAMS: [(&str, &str); 3] = [
 const TEST_LIMIT: u64 = 600;
 /// Time without a word from a guest in which a test runs: then the guest itself has stopped.
 const SILENCE: Duration = Duration::from_secs(TEST_LIMIT + 60);
-/// How many times slower an emulated machine is, for the tests' own time limits.
-const SLOWNESS: u32 = 10;
-/// Memory of a guest, in MiB: files of captures lie there too.
-const MEMORY: &str = "3072";
+/// How many times longer the tests wait there.
+const SLOWNESS: u32 = 4;
+/// Memory of a guest, in MiB: the witnesses have large buffers, and captures are written there too.
+const MEMORY: &str = "6144";
 
 /// A test: its file, and its name there.
 type Test = (String, String);
