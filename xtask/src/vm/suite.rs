@@ -150,7 +150,7 @@ fn plan(built: &Built, wanted: &[String]) -> Result<Vec<Test>> {
                         .entry(why)
                         .or_default()
                         .entry(file.clone())
-                        .or_default() += 1
+                        .or_default() += 1;
                 }
                 None => plan.push((file.clone(), test)),
             }
