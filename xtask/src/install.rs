@@ -30,7 +30,14 @@ pub(crate) fn need(programs: &[(&str, &str)]) -> Result<()> {
     }
     println!("installing with apt-get: {names}");
     apt_get(&["update", "-q"])?;
-    let mut install = vec!["install", "-q", "-y", "--no-install-recommends"];
+    // What is installed stays: some cross compilers would take others' place.
+    let mut install = vec![
+        "install",
+        "-q",
+        "-y",
+        "--no-install-recommends",
+        "--no-remove",
+    ];
     install.extend(&packages);
     apt_get(&install)?;
     let missing: Vec<&str> = programs

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{MARKER, UP, kernels::Installed};
+use super::{MARKER, UP, kernels::Installed, libraries};
 
 /// Modules that the tests use, where the kernel has them as modules.
 const MODULES: [&str; 21] = [
@@ -66,12 +66,16 @@ impl Guest {
         ] {
             fs::create_dir_all(root.join(folder))?;
         }
-        let busybox = find_program("busybox")?;
-        put(&busybox, root, "/bin/busybox", false)?;
+        let busybox = match &kernel.busybox {
+            Some(theirs) => theirs.clone(),
+            None => find_program("busybox")?,
+        };
+        put(&busybox, root, "/bin/busybox")?;
         for (host, guest) in &self.files {
-            put(host, root, guest, true)?;
-            for library in libraries(host)? {
-                put(&library, root, &library.to_string_lossy(), false)?;
+            put(host, root, guest)?;
+            strip(&kernel.arch.tool("strip"), &root.join(inside(guest)))?;
+            for (here, there) in libraries::of(host, kernel.arch)? {
+                put(&here, root, &there)?;
             }
         }
         let modules = copy_modules(kernel, &root.join("modules"))?;
@@ -112,36 +116,30 @@ fn find_program(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("{name} is missing"))
 }
 
-/// Copies a file into the root; programs without what only debuggers read.
-fn put(host: &Path, root: &Path, guest: &str, strip: bool) -> Result<()> {
-    let to = root.join(guest.trim_start_matches('/'));
+/// A path of the guest, seen from its root.
+fn inside(guest: &str) -> &str {
+    guest.trim_start_matches('/')
+}
+
+/// Copies a file into the root.
+fn put(host: &Path, root: &Path, guest: &str) -> Result<()> {
+    let to = root.join(inside(guest));
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
     fs::copy(host, &to).with_context(|| format!("cannot copy {} for the guest", host.display()))?;
-    if strip {
-        let mut command = Command::new("strip");
-        // What is no program stays as it is.
-        command
-            .arg(&to)
-            .stderr(Stdio::null())
-            .status()
-            .context("cannot run strip")?;
-    }
     Ok(())
 }
 
-/// The shared libraries of a program, its loader included.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd")
-        .arg(program)
-        .output()
-        .context("cannot run ldd")?;
-    Ok(String::from_utf8_lossy(&output.stdout)
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-        .map(PathBuf::from)
-        .collect())
+/// Takes from a program what only debuggers read. What is no program stays as it is.
+fn strip(tool: &str, file: &Path) -> Result<()> {
+    let mut command = Command::new(tool);
+    command
+        .arg(file)
+        .stderr(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {tool}"))?;
+    Ok(())
 }
 
 /// Copies the modules with what they need, unpacked; their names, in the order to load them in.

@@ -3,10 +3,13 @@
 //! `kernels` fetches a kernel, `guest` packs it a root file system, and here it is booted and
 //! listened to. `suite` runs all tests, on the disks that `disk` makes.
 
+mod arch;
+mod cross;
 mod disk;
 mod guest;
 mod kernels;
 mod left_out;
+mod libraries;
 mod outcome;
 mod suite;
 
@@ -26,19 +29,20 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::kernels::{Installed, KERNELS, Kernel};
+use self::{
+    arch::Arch,
+    cross::Builder,
+    kernels::{Installed, KERNELS, Kernel, OTHERS},
+};
 use crate::{install, test::Count};
 
-/// Programs that this chore needs, with their Debian packages.
-const PROGRAMS: [(&str, &str); 8] = [
+/// Programs that this chore needs, with their Debian packages; `Arch::needs` has more.
+const PROGRAMS: [(&str, &str); 5] = [
     ("depmod", "kmod"),
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("xz", "xz-utils"),
     ("gpgv", "gpgv"),
     ("strip", "binutils"),
-    ("ldd", "libc-bin"),
 ];
 /// What the guest prints last, with the command's exit status.
 const MARKER: &str = "NETNS_TRACE_VM_EXIT=";
@@ -56,8 +60,9 @@ const AT_ONCE: usize = 2;
 /// What `cargo xtask vm` takes.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Only this kernel; may be given several times [default: all]
-    #[arg(long, value_name = "5.10|6.1|6.12|7.2")]
+    /// Only this kernel; may be given several times. 6.12-arm64 is the one for 64-bit ARM, and so
+    /// are the others [default: all without -arm64]
+    #[arg(long, value_name = "5.10|6.1|6.12|7.2[-arm64]")]
     kernel: Vec<String>,
     /// A file that the guest needs, with its path there; may be given several times
     #[arg(long, value_name = "HOST[:GUEST]")]
@@ -80,43 +85,40 @@ impl Options {
 
 /// Runs on each kernel in turn; the sum of the tests that ran.
 pub(crate) fn run(options: &Options) -> Result<Count> {
-    install::need(&PROGRAMS)?;
-    for name in &options.kernel {
-        let known: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
-        ensure!(
-            known.contains(&name.as_str()),
-            "there is no kernel {name:?}: {}",
-            known.join(", ")
-        );
+    let kernels = chosen(&options.kernel)?;
+    let mut archs: Vec<&Arch> = Vec::new();
+    for kernel in &kernels {
+        if !archs.contains(&kernel.arch) {
+            archs.push(kernel.arch);
+        }
     }
-    let wanted = |kernel: &&Kernel| {
-        options.kernel.is_empty() || options.kernel.iter().any(|name| name == kernel.name)
-    };
+    let mut programs = PROGRAMS.to_vec();
+    programs.extend(archs.iter().flat_map(|arch| arch.needs()));
+    install::need(&programs)?;
     let cache = kernels::cache();
-    let mut installed = Vec::new();
-    for kernel in KERNELS.iter().filter(wanted) {
-        installed.push((kernel.name, kernel.fetch(&cache)?));
-    }
+    let fetch = |arch: &Arch| -> Result<Vec<(&str, Installed)>> {
+        let of_it = kernels.iter().filter(|kernel| kernel.arch == arch);
+        of_it
+            .map(|kernel| Ok((kernel.name, kernel.fetch(&cache)?)))
+            .collect()
+    };
     if options.all {
-        suite::run(&installed, &options.command)?;
+        let arch = archs
+            .first()
+            .copied()
+            .filter(|arch| archs.len() == 1 && arch.is_native());
+        let arch = arch.context("--all runs kernels of this machine's own architecture")?;
+        suite::run(&fetch(arch)?, &options.command)?;
         return Ok(Count::default());
     }
-    let mut guest = guest::Guest::default();
     let is_test = options.command.is_empty();
-    if is_test {
-        let (tests, program) = build_core()?;
-        guest.file(&tests, "/bin/core-tests");
-        guest.file(&program, "/bin/netns-trace");
-        guest.command("NETNS_TRACE_BIN=/bin/netns-trace NETNS_TRACE_GUEST=1 CI=true /bin/core-tests --test-threads=1");
-    } else {
-        guest.command(&options.command.join(" "));
-    }
-    for file in &options.file {
-        let (host, there) = file.split_once(':').unwrap_or((file, file));
-        guest.file(Path::new(host), there);
+    let mut all = Vec::new();
+    for arch in archs {
+        let guest = prepare(options, arch, &cache)?;
+        all.extend(run_on_all(&fetch(arch)?, &guest, &cache));
     }
     let (mut count, mut failed) = (Count::default(), Vec::new());
-    for (name, ran) in run_on_all(&installed, &guest, &cache) {
+    for (name, ran) in all {
         match ran {
             Ok(seen) if is_test && seen.passed == 0 => failed.push((name, "no test ran".into())),
             Ok(seen) => count.add(seen),
@@ -132,6 +134,46 @@ pub(crate) fn run(options: &Options) -> Result<Count> {
     } else {
         bail!("failed on {}", failed.join(", "))
     }
+}
+
+/// The kernels of these names, or those that are not only run by name.
+fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
+    let known = || KERNELS.iter().chain(&OTHERS);
+    for name in names {
+        ensure!(
+            known().any(|kernel| kernel.name == name),
+            "there is no kernel {name:?}: {}",
+            known()
+                .map(|kernel| kernel.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+    }
+    Ok(if names.is_empty() {
+        KERNELS.iter().collect()
+    } else {
+        known()
+            .filter(|kernel| names.iter().any(|name| name == kernel.name))
+            .collect()
+    })
+}
+
+/// What guests of an architecture hold and run.
+fn prepare(options: &Options, arch: &Arch, cache: &Path) -> Result<guest::Guest> {
+    let mut guest = guest::Guest::default();
+    if options.command.is_empty() {
+        let (tests, program) = build_core(&Builder::of(arch, cache)?)?;
+        guest.file(&tests, "/bin/core-tests");
+        guest.file(&program, "/bin/netns-trace");
+        guest.command("NETNS_TRACE_BIN=/bin/netns-trace NETNS_TRACE_GUEST=1 CI=true /bin/core-tests --test-threads=1");
+    } else {
+        guest.command(&options.command.join(" "));
+    }
+    for file in &options.file {
+        let (host, there) = file.split_once(':').unwrap_or((file, file));
+        guest.file(Path::new(host), there);
+    }
+    Ok(guest)
 }
 
 /// Runs on kernels, two at a time: most of what a guest does keeps one CPU busy.
@@ -165,7 +207,7 @@ fn run_on(name: &str, installed: &Installed, guest: &guest::Guest, cache: &Path)
     let mut lines = Vec::new();
     for boot in 1..=BOOTS {
         println!("{name}: booting Linux {}", installed.release);
-        lines = boot_once(name, &installed.image, &image, &log)?;
+        lines = boot_once(name, installed, &image, &log)?;
         if lines.iter().any(|line| line.contains(UP)) {
             break;
         }
@@ -202,19 +244,23 @@ fn run_on(name: &str, installed: &Installed, guest: &guest::Guest, cache: &Path)
 }
 
 /// Boots a machine, and listens to its console until it ends, does not come up, or takes too long.
-fn boot_once(name: &str, kernel: &Path, image: &Path, log: &Path) -> Result<Vec<String>> {
+fn boot_once(name: &str, kernel: &Installed, image: &Path, log: &Path) -> Result<Vec<String>> {
     let mut qemu = machine(kernel, image, "1024");
-    qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
-    let mut child = Qemu(qemu.spawn().context("cannot run qemu-system-x86_64")?);
+    qemu.arg("-append")
+        .arg(format!("console={} quiet panic=-1", kernel.arch.console));
+    let mut child = Qemu(
+        qemu.spawn()
+            .with_context(|| format!("cannot run {}", kernel.arch.qemu()))?,
+    );
     listen(name, &mut child.0, log)
 }
 
 /// A machine with a console and nothing else, and so many MiB of memory; it lacks the kernel's command
 /// line.
-fn machine(kernel: &Path, image: &Path, memory: &str) -> Command {
-    let mut qemu = Command::new("qemu-system-x86_64");
-    // Software emulation, although slow: a /dev/kvm inside a virtual machine may fail half-way.
-    qemu.args(["-machine", "accel=tcg", "-m", memory, "-smp", "2"])
+fn machine(kernel: &Installed, image: &Path, memory: &str) -> Command {
+    let mut qemu = Command::new(kernel.arch.qemu());
+    qemu.args(kernel.arch.machine)
+        .args(["-m", memory, "-smp", "2"])
         .args([
             "-nographic",
             "-no-reboot",
@@ -223,7 +269,7 @@ fn machine(kernel: &Path, image: &Path, memory: &str) -> Command {
             "stdio",
         ])
         .arg("-kernel")
-        .arg(kernel)
+        .arg(&kernel.image)
         .arg("-initrd")
         .arg(image)
         .stdin(Stdio::null())
@@ -285,8 +331,9 @@ fn console(child: &mut Child) -> Result<Receiver<String>> {
 }
 
 /// Builds the core tests and the program that they run; their paths.
-fn build_core() -> Result<(PathBuf, PathBuf)> {
-    let output = Command::new(env!("CARGO"))
+fn build_core(builder: &Builder) -> Result<(PathBuf, PathBuf)> {
+    let output = builder
+        .cargo()
         .args([
             "test",
             "--no-run",
@@ -301,7 +348,8 @@ fn build_core() -> Result<(PathBuf, PathBuf)> {
         .context("cannot run cargo")?;
     ensure!(output.status.success(), "the core tests do not build");
     let tests = executable(&output.stdout, "core")?;
-    let output = Command::new(env!("CARGO"))
+    let output = builder
+        .cargo()
         .args(["build", "--package", "netns-trace"])
         .args(["--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit())

@@ -258,7 +258,7 @@ fn on_kernel(
     let log = fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut run = Run {
         name,
-        kernel: &kernel.image,
+        kernel,
         image,
         // /dev/vda and so on, in this order.
         drives: [disks.debian.clone(), disks.suite.clone(), modules],
@@ -288,7 +288,7 @@ const ENTER: &str = "\
 /// One kernel's way through the plan.
 struct Run<'a> {
     name: &'a str,
-    kernel: &'a Path,
+    kernel: &'a Installed,
     image: PathBuf,
     drives: [PathBuf; 3],
     plan: &'a [Test],
