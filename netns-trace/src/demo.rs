@@ -9,7 +9,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -339,10 +339,16 @@ impl Tool {
 
     fn wait_for(&mut self, text: &str) -> Result<String> {
         let end = Instant::now() + PATIENCE;
-        while let Ok(line) = self
-            .said
-            .recv_timeout(end.saturating_duration_since(Instant::now()))
-        {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = match self.said.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.heard.push(format!("it took longer than {PATIENCE:?}"));
+                    break;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             let found = line.contains(text);
             self.heard.push(line.clone());
             if found {

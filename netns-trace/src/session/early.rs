@@ -59,6 +59,10 @@ impl EarlyTaps {
     /// The interfaces cannot be listed, or the programs not be loaded.
     pub(super) fn new(config: &CaptureConfig) -> Result<Option<Self>> {
         if !config.attach.survives_moving() {
+            log::warn!(
+                "without TCX (Linux 6.6) taps cannot move along with an interface: what comes is captured once it is \
+                 seen, without its first packets"
+            );
             return Ok(None);
         }
         let here = Arc::new(NetNs::current()?);
