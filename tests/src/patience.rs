@@ -20,7 +20,12 @@ pub fn slowed(limit: Duration) -> Duration {
 }
 
 /// How many times slower than a machine this one is.
-fn slowness() -> u32 {
+///
+/// # Panics
+///
+/// If the environment names no number.
+#[must_use]
+pub fn slowness() -> u32 {
     let value = std::env::var("NETNS_TRACE_SLOWNESS");
     value.map_or(1, |text| {
         text.parse().expect("NETNS_TRACE_SLOWNESS is a number")

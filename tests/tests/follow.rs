@@ -7,9 +7,9 @@ use std::{
 
 use netns_trace_tests::{
     bed::{Bed, must},
-    packets,
+    kernel, packets,
     patience::{patience, slowed},
-    summary,
+    require_kernel, summary,
     tool::{Running, binary, netns_trace, run},
 };
 use nix::sys::signal::Signal;
@@ -63,7 +63,7 @@ fn a_name_that_comes_goes_and_comes_back_is_one_file() {
         capture.wait_for("listening on eth0@");
         // The host side, which gives the times, comes up behind.
         let start = Instant::now();
-        while bed.tcx("r", "va").iter().any(Vec::is_empty) {
+        while kernel::attached(&bed.open("r"), "va").len() < 2 {
             assert!(start.elapsed() < patience(), "va has no taps");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -189,6 +189,7 @@ fn one_of_two_comes_back() {
 /// later the other end moves into the namespace, is renamed, and used at once.
 #[test]
 fn an_interface_that_moves_in_is_seen_from_its_first_packet() {
+    require_kernel!(kernel::TCX);
     let mut bed = Bed::bridge();
     go(&mut bed);
     let file = bed.file("first.pcapng");

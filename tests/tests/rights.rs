@@ -142,7 +142,7 @@ fn a_capture_to_a_file_keeps_nothing() {
     assert!(all_have_nothing(&all), "{all:#?}");
     flood(&bed, 500);
     assert_whole(&running.stop(), &file, 500);
-    assert!(bed.tcx("a", "eth0").iter().all(Vec::is_empty));
+    assert!(kernel::attached(&bed.open("a"), "eth0").is_empty());
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn another_user_owns_the_file_and_the_rest_of_the_run() {
         files += 1;
     }
     assert!(files > 3, "{files}");
-    assert!(bed.tcx("a", "eth0").iter().all(Vec::is_empty));
+    assert!(kernel::attached(&bed.open("a"), "eth0").is_empty());
 }
 
 #[test]
