@@ -100,15 +100,22 @@ struct Built {
 }
 
 fn build() -> Result<Built> {
-    let program = cargo(&["build", "--package", "netns-trace"])?
+    let program = cargo(&["build", "--profile", "guest", "--package", "netns-trace"])?
         .into_iter()
         .find_map(|(name, kind, path)| (name == "netns-trace" && kind == "bin").then_some(path))
         .context("cargo does not say where netns-trace is")?;
-    let tests = cargo(&["test", "--no-run", "--package", "netns-trace-tests"])?
-        .into_iter()
-        .filter(|(_, kind, _)| kind == "test")
-        .map(|(name, _, path)| (name, path))
-        .collect();
+    let tests = cargo(&[
+        "test",
+        "--profile",
+        "guest",
+        "--no-run",
+        "--package",
+        "netns-trace-tests",
+    ])?
+    .into_iter()
+    .filter(|(_, kind, _)| kind == "test")
+    .map(|(name, _, path)| (name, path))
+    .collect();
     Ok(Built { program, tests })
 }
 
