@@ -11,10 +11,11 @@ pub(super) struct LeftOut {
 
 const RUNTIMES: &str =
     "container runtimes, which emulation makes minutes slow, and images of the host";
+const PART: &str = "no test by itself: another one runs it";
 const FILES: &str = "files and words alone, whatever the kernel";
 
 /// All of it.
-pub(super) const LEFT_OUT: [LeftOut; 16] = [
+pub(super) const LEFT_OUT: [LeftOut; 18] = [
     LeftOut::file("containerd_networks", RUNTIMES),
     LeftOut::file("docker_follow", RUNTIMES),
     LeftOut::file("docker_networks", RUNTIMES),
@@ -48,11 +49,9 @@ pub(super) const LEFT_OUT: [LeftOut; 16] = [
     LeftOut::file("hostile", FILES),
     LeftOut::file("read", FILES),
     LeftOut::file("read_words", FILES),
-    LeftOut::tests(
-        "lab",
-        &["build_and_wait_to_be_killed"],
-        "no test by itself: another one runs it",
-    ),
+    LeftOut::tests("lab", &["build_and_wait_to_be_killed"], PART),
+    LeftOut::tests("latency_live", &["take_the_terminal_and_panic"], PART),
+    LeftOut::tests("netns", &["try_without_capabilities"], PART),
 ];
 
 impl LeftOut {
