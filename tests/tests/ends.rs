@@ -123,6 +123,7 @@ fn after_a_time_or_a_count() {
 fn sigusr1_prints_the_counts() {
     let bed = Bed::bridge();
     let mut capture = Running::capture([bed.target("a").as_str(), "-w", "/dev/null"]);
+    until_all_is_attached(&bed);
     ping(&bed, "10");
     capture.signal(Signal::SIGUSR1);
     let line = capture.wait_for("packets captured");

@@ -116,7 +116,7 @@ enum Fate {
     GoesWith(NetNs),
 }
 
-/// The marks that [`sweep`] would deal with.
+/// The marks that `sweep` would deal with.
 pub fn orphaned_marks() -> Vec<PathBuf> {
     let goes = |path: &PathBuf| {
         let fate = lock_orphan(path).and_then(|orphan| orphan.map(|one| fate(&one)).transpose());
