@@ -36,6 +36,20 @@ fn left_behind(bed: &Bed, ns: &str, interface: &str) -> String {
     left
 }
 
+/// The list of the filters of a process.
+fn list(pid: i32) -> String {
+    format!("/run/netns-trace/filters/{pid}")
+}
+
+/// Waits until the helper of a process that was killed has taken its filters off.
+fn until_taken_off(pid: i32) {
+    let start = Instant::now();
+    while std::fs::exists(list(pid)).expect("looked") {
+        assert!(start.elapsed() < patience(), "its list is still there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn assert_nothing_left(bed: &Bed) {
     for (ns, interface) in [("a", "eth0"), ("r", "va"), ("r", "br0")] {
         assert_eq!(left_behind(bed, ns, interface), "", "{interface} in {ns}");
@@ -196,14 +210,13 @@ fn by_sigkill_the_file_is_readable_up_to_its_last_flush() {
         bed.send_frames("a", "eth0", &[frame(None, n, 500)]);
         std::thread::sleep(Duration::from_millis(20));
     }
+    let pid = capture.pid();
     capture.signal(Signal::SIGKILL);
     drop(capture.wait());
     let packets = packets::read(&file).len();
     assert!(packets >= 20, "{packets} packets");
-    // Filters of clsact stay until the next start (see below).
-    if kernel::has_tcx() {
-        assert_nothing_left(&bed);
-    }
+    until_taken_off(pid);
+    assert_nothing_left(&bed);
 }
 
 /// Filters of kernels before 6.6 outlive their owner; the helper process takes them off.
@@ -224,15 +237,14 @@ fn by_sigkill_with_clsact_the_helper_cleans_up() {
         } else {
             "measuring"
         });
-        let list = format!("/run/netns-trace/filters/{}", running.pid());
-        assert!(std::fs::exists(&list).expect("looked"), "its list is there");
+        let pid = running.pid();
+        assert!(
+            std::fs::exists(list(pid)).expect("looked"),
+            "its list is there"
+        );
         running.signal(Signal::SIGKILL);
         drop(running.wait());
-        let start = Instant::now();
-        while std::fs::exists(&list).expect("looked") {
-            assert!(start.elapsed().as_secs() < 20, "its list is still there");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until_taken_off(pid);
         assert_nothing_left(&bed);
     }
 }
@@ -254,7 +266,7 @@ fn by_sigkill_of_both_with_clsact_the_next_start_sweeps() {
     ]);
     let pid = capture.pid();
     drop(capture.kill_with_helper());
-    let list = format!("/run/netns-trace/filters/{pid}");
+    let list = list(pid);
     assert!(std::fs::exists(&list).expect("looked"), "its list is left");
     assert_ne!(left_behind(&bed, "a", "eth0"), "", "its filters are left");
     assert_ne!(left_behind(&bed, "r", "va"), "", "its filters are left");
