@@ -12,9 +12,7 @@ sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
 ip link set br0 up
 for n in 1 2 3 4 5 6 7 8; do
     ip netns add n$n
-    # And neighbours that are known are not asked again.
-    ip netns exec n$n sysctl -qw net.ipv6.conf.all.disable_ipv6=1 \
-        net.ipv4.neigh.default.base_reachable_time_ms=3600000
+    ip netns exec n$n sysctl -qw net.ipv6.conf.all.disable_ipv6=1
     ip link add v$n type veth peer name eth0 netns n$n
     ip link set v$n master br0 up
     ip -n n$n addr add 10.9.0.$n/24 dev eth0
