@@ -273,6 +273,18 @@ fn addresses_have_the_names_of_their_containers() {
     bed.in_ns("a", "ip", &["route", "add", &own, "dev", "eth0"]);
     let capture = Running::capture([&bed.target("a"), "-w", &path]);
     bed.in_ns("a", "ping", &["-c", "1", &own]);
+    // The names of others come as soon as they are known, which takes the longer the more there are.
+    let name = bed.name("b");
+    let is_told = || {
+        let file = std::fs::read(&file).expect("the file");
+        file.windows(name.len())
+            .any(|bytes| bytes == name.as_bytes())
+    };
+    let start = Instant::now();
+    while !is_told() {
+        assert!(start.elapsed() < patience(), "{name} is not told");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let done = capture.stop();
     assert!(done.status.success(), "{done:?}");
     let said = must("tshark", &["-r", &path, "-q", "-z", "hosts"]);

@@ -184,7 +184,7 @@ fn who_may_not_ask_for_programs_is_told_the_rest() {
         .collect::<Vec<_>>()
         .join("\n");
     assert!(
-        missing.contains("TC programs are missing: TCX ingress: CAP_NET_ADMIN"),
+        missing.contains("TC programs are missing: TCX ingress: the capabilities are those of a"),
         "{missing}"
     );
     assert!(

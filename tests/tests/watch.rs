@@ -4,7 +4,6 @@
 use std::{
     collections::HashSet,
     fs,
-    os::fd::AsFd as _,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -193,29 +192,30 @@ fn text_is_a_line_for_each_event() {
 #[test]
 fn a_reader_that_leaves_ends_it_and_one_that_is_slow_does_not_hold_it_up() {
     require_root!();
-    let start = || {
+    let start = |stdout: Stdio| {
         let mut command = netns_trace(["watch", "--json", "--existing"]);
-        command.stdout(Stdio::piped());
+        command.stdout(stdout);
         let mut running = Running::start(command);
         running.wait_for("watching; there are ");
         running
     };
-    let mut left = start();
+    let mut left = start(Stdio::piped());
     drop(left.child().stdout.take());
     // Nothing needs to happen for that.
     let done = left.wait();
     assert!(done.status.success(), "{done:?}");
     assert!(!done.stderr.contains("rror"), "{done:?}");
 
-    let mut slow = start();
-    let pipe = slow.child().stdout.as_ref().expect("a pipe").as_fd();
-    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+    let (reader, pipe) = std::io::pipe().expect("a pipe");
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+    let slow = start(pipe.into());
     for _ in 0..20 {
         drop(TestNs::new());
     }
     slow.signal(Signal::SIGINT);
     let done = slow.wait();
     assert!(done.status.success(), "{done:?}");
+    drop(reader);
 }
 
 #[test]

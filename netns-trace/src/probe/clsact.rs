@@ -6,13 +6,11 @@
 //! with the last filter on it, whichever of our processes that belongs to.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use aya::programs::{
@@ -75,6 +73,7 @@ impl Filter {
 static LIST: Mutex<List> = Mutex::new(List {
     file: None,
     filters: 0,
+    places: BTreeMap::new(),
     shared: None,
 });
 
@@ -82,6 +81,8 @@ struct List {
     file: Option<Flock<File>>,
     /// Filters that are on it and not taken off.
     filters: usize,
+    /// How many filters have been at a hook, by its namespace's inode and its interface's index.
+    places: BTreeMap<(u64, u32, bool), u32>,
     /// A helper process has it, too: that removes it.
     shared: Option<Shared>,
 }
@@ -98,6 +99,18 @@ fn list() -> MutexGuard<'static, List> {
 }
 
 impl List {
+    /// A number that no other filter has at a hook: the process's own, and one that tells the times apart where this
+    /// process is there more than once.
+    fn new_handle(&mut self, site: &TapSite, hook: Hook) -> u32 {
+        /// No process has a larger number: <https://github.com/torvalds/linux/blob/v6.12/include/linux/threads.h#L34>
+        const PID_BITS: u32 = 22;
+        let place = (site.ns.inode(), site.ifindex, hook == Hook::Egress);
+        let times = self.places.entry(place).or_default();
+        let number = *times % (1 << (31 - PID_BITS));
+        *times += 1;
+        number << PID_BITS | std::process::id()
+    }
+
     fn open(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             let mut options = OpenOptions::new();
@@ -181,15 +194,6 @@ pub(super) fn close_shared_list() {
     }
 }
 
-/// A number that no other filter has at one hook: two runs of one process may tap one interface.
-fn new_handle() -> u32 {
-    /// No process has a larger number: <https://github.com/torvalds/linux/blob/v6.12/include/linux/threads.h#L34>
-    const PID_BITS: u32 = 22;
-    static FILTERS: AtomicU32 = AtomicU32::new(0);
-    let number = FILTERS.fetch_add(1, Ordering::Relaxed) % (1 << (31 - PID_BITS));
-    number << PID_BITS | std::process::id()
-}
-
 /// Adds a filter, on a thread that is in the site's namespace.
 pub(super) fn attach(
     program: &mut SchedClassifier,
@@ -202,7 +206,7 @@ pub(super) fn attach(
         ifname: site.ifname.clone(),
         ifindex: site.ifindex,
         egress: hook == Hook::Egress,
-        handle: new_handle(),
+        handle: list().new_handle(site, hook),
         label: site.label.clone(),
     };
     // Written down first: what is not there after all is no harm to the sweep.
