@@ -42,6 +42,14 @@ fn go(bed: &mut Bed) {
     }
 }
 
+/// ICMP over IPv4 in a file.
+fn echoes(file: &Path) -> usize {
+    let is_icmp = |packet: &&packets::Packet| {
+        packet.data.get(12..14) == Some(&[8, 0]) && packet.data.get(23) == Some(&1)
+    };
+    packets::read(file).iter().filter(is_icmp).count()
+}
+
 #[test]
 fn a_name_that_comes_goes_and_comes_back_is_one_file() {
     let mut bed = Bed::bridge();
@@ -77,13 +85,7 @@ fn a_name_that_comes_goes_and_comes_back_is_one_file() {
     capture.signal(Signal::SIGINT);
     let done = capture.wait();
     assert!(done.status.success(), "{done:?}");
-    let echoes = packets::read(&file)
-        .iter()
-        .filter(|packet| {
-            packet.data.get(12..14) == Some(&[8, 0]) && packet.data.get(23) == Some(&1)
-        })
-        .count();
-    assert_eq!(echoes, 12, "three requests and replies in each life");
+    assert_eq!(echoes(&file), 12, "three requests and replies in each life");
     let timed: u64 = summary::of(&done)["latency"]["segments"]
         .as_array()
         .expect("segments")
@@ -149,12 +151,6 @@ fn one_of_two_comes_back() {
         capture.signal(Signal::SIGINT);
         let done = capture.wait();
         assert!(done.status.success(), "{method}: {done:?}");
-        let echoes = packets::read(&file)
-            .iter()
-            .filter(|packet| {
-                packet.data.get(12..14) == Some(&[8, 0]) && packet.data.get(23) == Some(&1)
-            })
-            .count();
         // Ten of each, inside and at the bridge, of which each target is shown its own.
         let shown = [
             "-r",
@@ -173,7 +169,7 @@ fn one_of_two_comes_back() {
             "_ws.col.Info",
         ];
         assert_eq!(
-            echoes,
+            echoes(&file),
             40,
             "{method}: {} {}",
             done.stderr,

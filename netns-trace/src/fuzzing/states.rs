@@ -9,7 +9,7 @@ use crate::{
     inspect::{firewall, resolver, sockets},
     lab, link,
     netns::{find, is_name, process},
-    probe::{clsact, marks},
+    probe::{lists, marks},
 };
 
 /// Longest name that is kept of a container.
@@ -34,7 +34,7 @@ pub fn states(bytes: &[u8]) {
         }
         2 => {
             let lines = file.split(|byte| *byte == b'\n').count();
-            assert!(clsact::listed(file).len() <= lines);
+            assert!(lists::listed(file).len() <= lines);
             marks::marked(file);
         }
         3 => {

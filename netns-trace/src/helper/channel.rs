@@ -71,18 +71,18 @@ impl Channel {
     ///
     /// The other end is closed.
     pub(crate) fn send(&self, message: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let body = serde_json::to_vec(message)?;
-        let head = (body.len() as u32).to_ne_bytes();
+        let mut whole = vec![0; size_of::<u32>()];
+        serde_json::to_writer(&mut whole, message)?;
+        let len = whole.len() - size_of::<u32>();
+        whole[..size_of::<u32>()].copy_from_slice(&(len as u32).to_ne_bytes());
         let raw: Vec<RawFd> = fds.iter().map(BorrowedFd::as_raw_fd).collect();
         let control: &[ControlMessage<'_>] = match raw.as_slice() {
             [] => &[],
             raw => &[ControlMessage::ScmRights(raw)],
         };
         let _sending = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        let parts = [IoSlice::new(&head), IoSlice::new(&body)];
-        let flags = MsgFlags::MSG_NOSIGNAL;
-        let sent = sendmsg::<()>(self.stream.as_raw_fd(), &parts, control, flags, None)?;
-        let whole = [&head[..], &body].concat();
+        let (fd, flags) = (self.stream.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+        let sent = sendmsg::<()>(fd, &[IoSlice::new(&whole)], control, flags, None)?;
         (&self.stream).write_all(&whole[sent..])
     }
 

@@ -46,13 +46,8 @@ impl Helper {
         if fs::read_dir("/proc/self/task")?.count() != 1 {
             return Err(io::Error::other("there are threads already"));
         }
-        let mut own = Vec::new();
-        let mut others = Vec::new();
-        for _ in 0..N {
-            let (one, other) = Channel::pair()?;
-            own.push(one);
-            others.push(other);
-        }
+        let pairs: io::Result<Vec<_>> = (0..N).map(|_| Channel::pair()).collect();
+        let (own, others): (Vec<_>, Vec<_>) = pairs?.into_iter().unzip();
         let streams: io::Result<Vec<UnixStream>> = own.iter().map(Channel::stream).collect();
         let streams = streams?;
         let all = |channels: Vec<Channel>| {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ProbeError,
     clsact::{self, Filter},
+    lists,
 };
 use crate::helper::Channel;
 
@@ -38,7 +39,7 @@ impl Keeper {
     /// Lets it take a filter off.
     pub(super) fn detach(&self, filter: &Filter) -> Result<(), ProbeError> {
         let failed = |why: String| ProbeError::Attach {
-            interface: filter.label().to_owned(),
+            interface: filter.label.clone(),
             why,
         };
         let done: Result<Result<(), String>, io::Error> =
@@ -58,7 +59,7 @@ impl Keeper {
             Err(why) => {
                 log::debug!(
                     "{}: the helper process does not answer: {why}",
-                    filter.label()
+                    filter.label
                 );
                 false
             }
@@ -72,7 +73,7 @@ pub(super) fn keeper() -> Option<&'static Keeper> {
 }
 
 /// What is attached from now on is taken off by the helper at the other end. It has this process's list of filters,
-/// which [`clsact::share_list`] has made before it was started.
+/// which [`lists::share`] has made before it was started.
 pub(crate) fn rely_on(channel: Channel) {
     if KEEPER.set(Keeper(channel)).is_err() {
         log::error!("there is a helper process already");
@@ -103,5 +104,5 @@ pub(crate) fn keep(channel: &Channel) {
 
 /// In the helper process: takes off what it was not asked to, which is nothing where the capture has ended well.
 pub(crate) fn take_off_the_rest() {
-    clsact::close_shared_list();
+    lists::close_shared();
 }

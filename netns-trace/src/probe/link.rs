@@ -9,7 +9,7 @@ use aya::programs::links::FdLink;
 
 /// Commands of the bpf system call.
 /// <https://github.com/torvalds/linux/blob/v6.6/include/uapi/linux/bpf.h#L881>
-pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const LINK_GET_FD_BY_ID: libc::c_int = 30;
 
 /// An attached TCX program, detached when this is dropped. That takes about 9 ms: an RCU grace
@@ -33,18 +33,18 @@ struct TcxLinkInfo {
 
 /// What [`OBJ_GET_INFO_BY_FD`] takes.
 #[repr(C)]
-pub(super) struct InfoByFd {
-    pub(super) fd: u32,
-    pub(super) len: u32,
-    pub(super) info: u64,
+struct InfoByFd {
+    fd: u32,
+    len: u32,
+    info: u64,
 }
 
 /// What the commands take that open an object by its id.
 #[repr(C)]
-pub(super) struct FdById {
-    pub(super) id: u32,
-    pub(super) next_id: u32,
-    pub(super) flags: u32,
+struct FdById {
+    id: u32,
+    next_id: u32,
+    flags: u32,
 }
 
 impl TcxLink {
@@ -66,29 +66,38 @@ impl TcxLink {
     /// Whether the interface is gone: the kernel then takes the link off it and leaves index 0.
     /// <https://github.com/torvalds/linux/blob/v6.6/kernel/bpf/tcx.c#L223>
     pub(super) fn is_gone(&self) -> bool {
-        let mut info = TcxLinkInfo::default();
-        let mut attributes = InfoByFd {
-            fd: self.fd.as_raw_fd() as u32,
-            len: size_of::<TcxLinkInfo>() as u32,
-            info: (&raw mut info) as u64,
-        };
-        bpf(OBJ_GET_INFO_BY_FD, &mut attributes).is_ok() && info.ifindex == 0
+        info_of::<TcxLinkInfo>(&self.fd).is_ok_and(|info| info.ifindex == 0)
     }
 }
 
 /// A descriptor of a link, in place of aya's, which it keeps to itself.
 pub(super) fn own_fd(link: FdLink) -> io::Result<OwnedFd> {
     let id = link.info().map_err(io::Error::other)?.id();
+    open_by_id(LINK_GET_FD_BY_ID, id)
+}
+
+/// Opens an object by its id, with the command for its kind.
+pub(super) fn open_by_id(command: libc::c_int, id: u32) -> io::Result<OwnedFd> {
     let mut attributes = FdById {
         id,
         next_id: 0,
         flags: 0,
     };
-    let fd = bpf(LINK_GET_FD_BY_ID, &mut attributes)?;
+    let fd = bpf(command, &mut attributes)?;
     // SAFETY: the call succeeded, so it is a descriptor that nothing else owns.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    drop(link);
-    Ok(fd)
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What the kernel tells of an object. `T` starts as the kernel's own struct for its kind does.
+pub(super) fn info_of<T: Default>(fd: &OwnedFd) -> io::Result<T> {
+    let mut info = T::default();
+    let mut attributes = InfoByFd {
+        fd: fd.as_raw_fd() as u32,
+        len: size_of::<T>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    bpf(OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(info)
 }
 
 /// The bpf system call.

@@ -90,6 +90,18 @@ pub struct SharedMaps {
 /// What the reader uses, and so what is handed over.
 const HANDED: [&str; 4] = ["RECORDS", "COUNTERS", "CONTROL", "HISTOGRAMS"];
 
+fn each_handed<T>(
+    mut map: impl FnMut(&'static str) -> Result<T, ProbeError>,
+) -> Result<[T; 4], ProbeError> {
+    let [records, counters, control, histograms] = HANDED;
+    Ok([
+        map(records)?,
+        map(counters)?,
+        map(control)?,
+        map(histograms)?,
+    ])
+}
+
 /// What has to be known of maps that come as descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HandedMaps {
@@ -111,17 +123,11 @@ impl SharedMaps {
                 .set(*index, PodPair(*pair), 0)
                 .map_err(error::map)?;
         }
-        let mut data = |name| match map(name)? {
+        let data = |name| match map(name)? {
             Map::RingBuf(data) | Map::Array(data) | Map::PerCpuArray(data) => Ok(data),
             _ => Err(ProbeError::Incomplete { part: name }),
         };
-        let [records, counters, control, histograms] = HANDED;
-        let maps = [
-            data(records)?,
-            data(counters)?,
-            data(control)?,
-            data(histograms)?,
-        ];
+        let maps = each_handed(data)?;
         let log = if options.verbose {
             Some(KernelLog(EbpfLogger::init(ebpf).map_err(error::log)?))
         } else {
@@ -182,13 +188,7 @@ impl SharedMaps {
             // Some kernels ask for rights to tell what a map is like.
             raised(|| MapData::from_fd(fd)).map_err(error::map)
         };
-        let [records, counters, control, histograms] = HANDED;
-        let maps = [
-            map(records)?,
-            map(counters)?,
-            map(control)?,
-            map(histograms)?,
-        ];
+        let maps = each_handed(&mut map)?;
         let makers = if handed.makers {
             Some(NotedMakers::new(map("SOCKETS")?, fd("their program")?))
         } else {

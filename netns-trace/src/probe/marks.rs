@@ -15,7 +15,8 @@ use nix::fcntl::Flock;
 
 use super::{
     Hook,
-    clsact::{self, is_no_device, remove_file},
+    clsact::is_no_device,
+    lists::{self, remove_file},
     tc,
 };
 use crate::{
@@ -179,7 +180,7 @@ fn lock_orphan(path: &Path) -> io::Result<Option<Orphan>> {
         return Ok(None);
     };
     let path = path.to_owned();
-    Ok((!clsact::is_listed(inode, ifindex)).then_some(Orphan {
+    Ok((!lists::is_listed(inode, ifindex)).then_some(Orphan {
         mark: Mark { file, path },
         inode,
         ifindex,
@@ -197,7 +198,7 @@ fn fate(orphan: &Orphan) -> io::Result<Fate> {
         return Ok(Fate::Goes);
     };
     let Some(ns) = NetNs::find(&named) else {
-        let unseen = clsact::may_be_unseen();
+        let unseen = lists::may_be_unseen();
         return Ok(if unseen { Fate::Stays } else { Fate::Goes });
     };
     let look = || {

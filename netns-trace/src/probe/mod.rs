@@ -13,6 +13,7 @@ mod error;
 pub(crate) mod keeper;
 mod kernel;
 mod link;
+pub(crate) mod lists;
 mod loader;
 mod makers;
 mod maps;
@@ -34,13 +35,13 @@ use netns_trace_ebpf::{MAX_SOCKETS, feature};
 
 pub use self::{
     attach::{AttachMethod, AttachedTap, HandedTap, Hook, LoadedTap, TapSite},
-    clsact::{leftovers, sweep},
     cost::measure_cost,
     error::ProbeError,
     kernel::{
         check_kernel, check_privileges, needed_later, needed_to_attach, needed_to_detach,
         possible_cpus,
     },
+    lists::{leftovers, sweep},
     loader::prepare,
     makers::Makers,
     maps::{GroupSum, HandedMaps, KernelLog, ProbeMaps, SharedMaps},
@@ -51,7 +52,7 @@ pub use self::{
     run_time::RunTime,
     verdict::{Verdict, test_run},
 };
-pub(crate) use self::{clsact::share_list, memlock::lift as lift_memlock_limit};
+pub(crate) use self::{lists::share as share_list, memlock::lift as lift_memlock_limit};
 use self::{makers::NotedMakers, pins::Pins};
 use crate::filter::Insn;
 

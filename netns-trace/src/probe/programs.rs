@@ -3,16 +3,13 @@
 //!
 //! Every function speaks for the namespace that the calling thread is in.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-};
+use std::io;
 
 use serde::Serialize;
 
 use super::{
     Hook, clsact,
-    link::{FdById, InfoByFd, OBJ_GET_INFO_BY_FD, bpf},
+    link::{bpf, info_of, open_by_id},
     tc,
 };
 use crate::privilege::{Capability, why_denied};
@@ -176,32 +173,14 @@ pub fn describe(id: u32) -> Program {
         id,
         ..Program::default()
     };
-    if let Ok(info) = info(id) {
+    let info = open_by_id(PROG_GET_FD_BY_ID, id).and_then(|fd| info_of::<Info>(&fd));
+    if let Ok(info) = info {
         let name = crate::topology::netlink::text(&info.name);
         program.ours = name.starts_with(OURS);
         program.name = Some(name).filter(|name| !name.is_empty());
         program.tag = Some(info.tag.map(|byte| format!("{byte:02x}")).concat());
     }
     program
-}
-
-fn info(id: u32) -> io::Result<Info> {
-    let mut by_id = FdById {
-        id,
-        next_id: 0,
-        flags: 0,
-    };
-    let fd = bpf(PROG_GET_FD_BY_ID, &mut by_id)?;
-    // SAFETY: the call succeeded, so it is a descriptor that nothing else owns.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut info = Info::default();
-    let mut attributes = InfoByFd {
-        fd: fd.as_raw_fd() as u32,
-        len: size_of::<Info>() as u32,
-        info: (&raw mut info) as u64,
-    };
-    bpf(OBJ_GET_INFO_BY_FD, &mut attributes)?;
-    Ok(info)
 }
 
 #[cfg(test)]

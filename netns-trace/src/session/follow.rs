@@ -20,7 +20,12 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{CaptureConfig, generation::Rising, outline::Outline, taps::Taps};
+use super::{
+    CaptureConfig,
+    generation::Rising,
+    outline::Outline,
+    taps::{Taps, detach},
+};
 use crate::{
     helper::Channel,
     netns::Identity,
@@ -209,10 +214,7 @@ impl Follower {
 fn tell(rising: &Sender<Came>, came: Came) {
     if let Err(unwanted) = rising.send(came)
         && let (_, Ok(tap)) = unwanted.0
-        && let Err(errors) = tap.detach()
     {
-        for why in errors {
-            log::error!("{why}");
-        }
+        detach(tap);
     }
 }

@@ -319,11 +319,11 @@ impl Generation {
 
     /// Looks after taps: takes in those that came up, and says which are gone.
     pub(super) fn look_after(&mut self) -> Result<Looked> {
+        self.taps.take_in();
         if !self.all_up && self.taps.is_complete() {
             self.all_up = true;
             self.meter.mark(&self.maps)?;
         }
-        self.taps.take_in();
         let mut lost = Vec::new();
         for number in self.taps.take_gone() {
             if let Some(tap) = self.written.taps.iter().find(|tap| tap.number == number) {

@@ -36,6 +36,8 @@ pub(super) struct OutlinedTap {
     pub(super) number: u32,
     /// What it is on the way.
     pub(super) role: Role,
+    /// `eth0@web`.
+    pub(super) label: String,
     /// Its interface, safe to print.
     pub(super) ifname: String,
     /// The namespace that it is in: its name for people, safe to print.
@@ -107,6 +109,7 @@ impl OutlinedTap {
         Self {
             number: tap.number,
             role: site.role,
+            label: site.to_string(),
             ifname: site.link.printable_name(),
             ns_label: site.ns_label.clone(),
             inode: site.ns.inode(),
@@ -122,11 +125,6 @@ impl OutlinedTap {
             tells: tap.tells(),
             owner: tap.owner.as_deref().map(Owner::of),
         }
-    }
-
-    /// `eth0@web`.
-    pub(super) fn label(&self) -> String {
-        format!("{}@{}", self.ifname, self.ns_label)
     }
 
     /// `web/eth0`, as segments name their ends.

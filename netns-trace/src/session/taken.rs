@@ -171,7 +171,7 @@ impl<'a> Taken<'a> {
     pub(super) fn admit(&mut self, plan: &Outline) -> Result<Written> {
         let mut taps = Vec::new();
         for tap in plan.written() {
-            let label = tap.label();
+            let label = tap.label.clone();
             let interface = self.output.interface(&InterfaceInfo {
                 name: label.clone(),
                 description: tap.description.clone(),

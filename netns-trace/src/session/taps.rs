@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result};
 
 use super::plan::PlannedTap;
 use crate::{
-    privilege::raised,
     probe::{AttachMethod, AttachedTap, Hook, LoadedTap, Probe, TapSite},
     topology::Site,
 };
@@ -67,6 +66,16 @@ pub(super) fn bring_up_each(
         let result = bring_up(probe, tap, method);
         if !tell(tap.number, result) {
             return;
+        }
+    }
+}
+
+/// Detaches a tap; what fails is told.
+pub(super) fn detach(tap: AttachedTap) {
+    let label = tap.label().to_owned();
+    if let Err(errors) = tap.detach() {
+        for why in errors {
+            log::error!("{label}: {why}");
         }
     }
 }
@@ -182,10 +191,6 @@ impl Taps {
 
     /// The numbers of taps whose interface is gone; they are not asked again.
     pub(super) fn take_gone(&mut self) -> Vec<u32> {
-        raised(|| self.take_gone_ones())
-    }
-
-    fn take_gone_ones(&mut self) -> Vec<u32> {
         let (gone, live) = std::mem::take(&mut self.live)
             .into_iter()
             .partition(|live| live.tap.is_gone());
@@ -194,7 +199,7 @@ impl Taps {
         gone.into_iter()
             .map(|gone| {
                 let number = gone.number;
-                self.detach(gone.tap);
+                detach(gone.tap);
                 number
             })
             .collect()
@@ -203,15 +208,6 @@ impl Taps {
     /// Whether a tap is up.
     pub(super) fn has(&self, number: u32) -> bool {
         self.live.iter().any(|live| live.number == number)
-    }
-
-    fn detach(&self, tap: AttachedTap) {
-        let label = tap.label().to_owned();
-        if let Err(errors) = tap.detach() {
-            for why in errors {
-                log::error!("{label}: {why}");
-            }
-        }
     }
 
     /// Detaches everything.
@@ -224,11 +220,9 @@ impl Taps {
         }
         self.take_in();
         self.rest = None;
-        raised(|| {
-            for live in std::mem::take(&mut self.live) {
-                self.detach(live.tap);
-            }
-        });
+        for live in std::mem::take(&mut self.live) {
+            detach(live.tap);
+        }
     }
 }
 
