@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use netns_trace::fuzzing::{TARGETS, Target};
 use sha2::{Digest as _, Sha256};
 
-use crate::{install, root};
+use crate::{install, pcaps, root};
 
 /// Most memory of a target, MiB.
 const MEMORY: u32 = 512;
@@ -76,21 +76,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// Capture files that are there to begin with; the tests' own, which are not in the repository.
 fn capture_files() -> Result<Vec<Vec<u8>>> {
-    let folder = match env::var_os("NETNS_TRACE_PCAPS") {
-        Some(folder) => PathBuf::from(folder),
-        None => root().join("../shared/pcaps"),
-    };
-    if !folder.is_dir() {
-        let why = format!(
-            "{} is not there (NETNS_TRACE_PCAPS names the folder of tcpdump's test files)",
-            folder.display()
-        );
-        if env::var("CI").is_ok_and(|value| value == "true") {
-            bail!("{why}, and CI leaves nothing out");
+    let folder = match pcaps() {
+        Ok(folder) => folder,
+        Err(why) if env::var("CI").is_ok_and(|value| value == "true") => {
+            bail!("{why}, and CI leaves nothing out")
         }
-        println!("only the committed corpus: {why}");
-        return Ok(Vec::new());
-    }
+        Err(why) => {
+            println!("only the committed corpus: {why}");
+            return Ok(Vec::new());
+        }
+    };
     let mut files = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder:?}"))? {
         files.push(fs::read(entry?.path())?);

@@ -11,8 +11,13 @@ mod release;
 mod test;
 mod vm;
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -26,6 +31,18 @@ struct Cli {
 fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
+}
+
+/// Where tcpdump's own test files are, which are not in the repository.
+fn pcaps() -> Result<PathBuf> {
+    let named = env::var_os("NETNS_TRACE_PCAPS").map(PathBuf::from);
+    let folder = named.unwrap_or_else(|| root().join("../shared/pcaps"));
+    ensure!(
+        folder.is_dir(),
+        "{} is not there (NETNS_TRACE_PCAPS names the folder of tcpdump's test files)",
+        folder.display()
+    );
+    Ok(folder)
 }
 
 #[derive(Subcommand)]

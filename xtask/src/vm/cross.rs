@@ -9,7 +9,7 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -78,11 +78,48 @@ impl Builder {
         Self { cargo, env }
     }
 
-    /// The cargo to give a subcommand.
-    pub(crate) fn cargo(&self) -> Command {
-        let mut command = Command::new(&self.cargo);
-        command.envs(self.env.iter().map(|(key, value)| (key, value)));
-        command
+    /// Builds, by a subcommand of cargo's; the programs that it has made.
+    pub(crate) fn build(&self, args: &[&str]) -> Result<Vec<Made>> {
+        let output = Command::new(&self.cargo)
+            .envs(self.env.iter().map(|(key, value)| (key, value)))
+            .args(args)
+            .arg("--message-format=json-render-diagnostics")
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        ensure!(output.status.success(), "cargo {} failed", args.join(" "));
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().filter_map(Made::of_message).collect())
+    }
+}
+
+/// A program that cargo has made.
+pub(crate) struct Made {
+    /// Its target's name.
+    pub(crate) name: String,
+    /// Its target's kind, such as `bin`.
+    pub(crate) kind: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Made {
+    fn of_message(line: &str) -> Option<Self> {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+        let target = &message["target"];
+        Some(Self {
+            path: text(&message["executable"])?.into(),
+            name: text(&target["name"])?,
+            kind: text(&target["kind"][0])?,
+        })
+    }
+
+    /// The one of a name and kind.
+    pub(crate) fn find(all: Vec<Self>, name: &str, kind: &str) -> Result<PathBuf> {
+        let mut all = all.into_iter();
+        all.find(|made| made.name == name && made.kind == kind)
+            .map(|made| made.path)
+            .with_context(|| format!("cargo does not say where {name} is"))
     }
 }
 

@@ -4,12 +4,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use super::kernels::Installed;
+use super::{guest, kernels::Installed};
 use crate::{command::must, release};
 
 /// Packages of the guest's Debian, beside its smallest set: what the tests call. Container runtimes and
@@ -87,11 +87,7 @@ pub(super) fn modules(name: &str, kernel: &Installed, cache: &Path) -> Result<Pa
 /// Copies a file for a guest's disk; a program without what only debuggers read.
 pub(super) fn put(file: &Path, to: &Path) -> Result<()> {
     fs::copy(file, to).with_context(|| format!("cannot copy {}", file.display()))?;
-    let mut strip = Command::new("strip");
-    // What is no program stays as it is.
-    strip.arg("--strip-debug").arg(to).stderr(Stdio::null());
-    strip.status().context("cannot run strip")?;
-    Ok(())
+    guest::strip("strip", to)
 }
 
 /// Makes an image with the files of a folder, and so many MiB of room beside them.
@@ -111,19 +107,13 @@ pub(super) fn pack(folder: &Path, disk: &Path, room: u64) -> Result<()> {
     if fresh.exists() {
         fs::remove_file(&fresh)?;
     }
-    let made = Command::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])
-        .arg(folder)
-        .arg(&fresh)
-        // A tenth for the file system's own tables.
-        .arg(format!("{}M", size + size / 10 + room))
-        .output()
-        .context("cannot run mke2fs")?;
-    ensure!(
-        made.status.success(),
-        "mke2fs failed ({}): {}",
-        made.status,
-        String::from_utf8_lossy(&made.stderr)
-    );
+    must(
+        Command::new("mke2fs")
+            .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d"])
+            .arg(folder)
+            .arg(&fresh)
+            // A tenth for the file system's own tables.
+            .arg(format!("{}M", size + size / 10 + room)),
+    )?;
     fs::rename(&fresh, disk).with_context(|| format!("cannot put {} in place", disk.display()))
 }

@@ -132,7 +132,7 @@ fn put(host: &Path, root: &Path, guest: &str) -> Result<()> {
 }
 
 /// Takes from a program what only debuggers read. What is no program stays as it is.
-fn strip(tool: &str, file: &Path) -> Result<()> {
+pub(super) fn strip(tool: &str, file: &Path) -> Result<()> {
     let mut command = Command::new(tool);
     command
         .arg(file)

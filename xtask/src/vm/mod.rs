@@ -31,7 +31,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use self::{
     arch::Arch,
-    cross::Builder,
+    cross::{Builder, Made},
     kernels::{Installed, KERNELS, Kernel, OTHERS},
 };
 use crate::{install, test::Count};
@@ -85,6 +85,9 @@ impl Options {
     }
 }
 
+/// A kernel that is here, with the name that users know it by.
+type Named = (&'static str, Installed);
+
 /// Runs on each kernel in turn; the sum of the tests that ran.
 pub(crate) fn run(options: &Options) -> Result<Count> {
     let kernels = chosen(&options.kernel)?;
@@ -98,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<Count> {
     programs.extend(archs.iter().flat_map(|arch| arch.needs()));
     install::need(&programs)?;
     let cache = kernels::cache();
-    let fetch = |arch: &Arch| -> Result<Vec<(&str, Installed)>> {
+    let fetch = |arch: &Arch| -> Result<Vec<Named>> {
         let of_it = kernels.iter().filter(|kernel| kernel.arch == arch);
         of_it
             .map(|kernel| Ok((kernel.name, kernel.fetch(&cache)?)))
@@ -110,21 +113,25 @@ pub(crate) fn run(options: &Options) -> Result<Count> {
             .copied()
             .filter(|arch| archs.len() == 1 && arch.is_native());
         let arch = arch.context("--all runs kernels of this machine's own architecture")?;
-        suite::run(&fetch(arch)?, &options.command)?;
+        suite::run(arch, &fetch(arch)?, &options.command)?;
         return Ok(Count::default());
     }
     let is_test = options.command.is_empty();
-    let mut all = Vec::new();
+    let (mut count, mut failed) = (Count::default(), Vec::new());
     for arch in archs {
         let guest = prepare(options, arch, &cache)?;
-        all.extend(run_on_all(&fetch(arch)?, &guest, &cache));
-    }
-    let (mut count, mut failed) = (Count::default(), Vec::new());
-    for (name, ran) in all {
-        match ran {
-            Ok(seen) if is_test && seen.passed == 0 => failed.push((name, "no test ran".into())),
-            Ok(seen) => count.add(seen),
-            Err(why) => failed.push((name, format!("{why:#}"))),
+        let installed = fetch(arch)?;
+        let ran = on_each(&installed, |name, kernel| {
+            run_on(name, kernel, &guest, &cache)
+        });
+        for (name, ran) in ran {
+            match ran {
+                Ok(seen) if is_test && seen.passed == 0 => {
+                    failed.push((name, "no test ran".into()));
+                }
+                Ok(seen) => count.add(seen),
+                Err(why) => failed.push((name, format!("{why:#}"))),
+            }
         }
     }
     for (name, why) in &failed {
@@ -178,28 +185,31 @@ fn prepare(options: &Options, arch: &Arch, cache: &Path) -> Result<guest::Guest>
     Ok(guest)
 }
 
-/// Runs on kernels, several at a time.
-fn run_on_all<'a>(
-    kernels: &[(&'a str, Installed)],
-    guest: &guest::Guest,
-    cache: &Path,
-) -> Vec<(&'a str, Result<Count>)> {
+/// Does something on kernels, several at a time; what came of it, in their order.
+fn on_each<T: Send>(
+    kernels: &[Named],
+    work: impl Fn(&'static str, &Installed) -> Result<T> + Sync,
+) -> Vec<(&'static str, Result<T>)> {
     let is_native = kernels.iter().all(|(_, kernel)| kernel.arch.is_native());
     let at_once = if is_native { AT_ONCE } else { FOREIGN_AT_ONCE };
-    let waiting = Mutex::new(kernels.iter());
+    let waiting = Mutex::new(kernels.iter().enumerate());
     let next = || waiting.lock().ok()?.next();
-    let work = || -> Vec<(&'a str, Result<Count>)> {
+    let worker = || -> Vec<(usize, &'static str, Result<T>)> {
         iter::from_fn(next)
-            .map(|(name, kernel)| (*name, run_on(name, kernel, guest, cache)))
+            .map(|(at, (name, kernel))| (at, *name, work(name, kernel)))
             .collect()
     };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+    let mut done: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
         let ended = workers.into_iter().map(|worker| worker.join());
         ended
             .flat_map(|ran| ran.unwrap_or_else(|why| panic::resume_unwind(why)))
             .collect()
-    })
+    });
+    done.sort_by_key(|(at, ..)| *at);
+    done.into_iter()
+        .map(|(_, name, result)| (name, result))
+        .collect()
 }
 
 /// Boots one kernel and runs the guest's command; the tests that ran.
@@ -336,45 +346,17 @@ fn console(child: &mut Child) -> Result<Receiver<String>> {
 
 /// Builds the core tests and the program that they run; their paths.
 fn build_core(builder: &Builder) -> Result<(PathBuf, PathBuf)> {
-    let output = builder
-        .cargo()
-        .args([
-            "test",
-            "--no-run",
-            "--package",
-            "netns-trace-tests",
-            "--test",
-            "core",
-        ])
-        .args(["--message-format=json-render-diagnostics"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    ensure!(output.status.success(), "the core tests do not build");
-    let tests = executable(&output.stdout, "core")?;
-    let output = builder
-        .cargo()
-        .args(["build", "--package", "netns-trace"])
-        .args(["--message-format=json-render-diagnostics"])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    ensure!(output.status.success(), "netns-trace does not build");
-    Ok((tests, executable(&output.stdout, "netns-trace")?))
-}
-
-/// The file that cargo says it has made of a target.
-fn executable(messages: &[u8], target: &str) -> Result<PathBuf> {
-    let name = format!("\"name\":\"{target}\"");
-    String::from_utf8_lossy(messages)
-        .lines()
-        .filter(|line| line.contains(&name))
-        .find_map(|line| {
-            line.split_once("\"executable\":\"")?
-                .1
-                .split('"')
-                .next()
-                .map(PathBuf::from)
-        })
-        .with_context(|| format!("cargo does not say where {target} is"))
+    let tests = [
+        "--no-run",
+        "--package",
+        "netns-trace-tests",
+        "--test",
+        "core",
+    ];
+    let tests = builder.build(&[&["test"][..], &tests].concat())?;
+    let program = builder.build(&["build", "--package", "netns-trace"])?;
+    Ok((
+        Made::find(tests, "core", "test")?,
+        Made::find(program, "netns-trace", "bin")?,
+    ))
 }

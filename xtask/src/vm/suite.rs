@@ -8,21 +8,24 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::{Mutex, mpsc::RecvTimeoutError},
-    thread,
+    process::Command,
+    sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    AT_ONCE, BOOTS, Qemu, UP, UP_LIMIT, console, disk, guest,
+    AT_ONCE, BOOTS, Named, Qemu, UP, UP_LIMIT,
+    arch::Arch,
+    console,
+    cross::{Builder, Made},
+    disk, guest,
     kernels::{self, Installed},
-    left_out, machine,
+    left_out, machine, on_each,
     outcome::{BEGIN, END, Event, Outcome, Tally},
 };
-use crate::install;
+use crate::{install, pcaps};
 
 /// Programs that it needs beside those for every guest.
 const PROGRAMS: [(&str, &str); 3] = [
@@ -43,11 +46,11 @@ const MEMORY: &str = "6144";
 type Test = (String, String);
 
 /// Runs the tests that are wanted (all where none is named) on kernels; fails if one fails.
-pub(super) fn run(kernels: &[(&str, Installed)], wanted: &[String]) -> Result<()> {
+pub(super) fn run(arch: &Arch, kernels: &[Named], wanted: &[String]) -> Result<()> {
     install::need(&PROGRAMS)?;
-    let built = build()?;
-    let plan = plan(&built, wanted)?;
     let cache = kernels::cache();
+    let built = build(arch, &cache)?;
+    let plan = plan(&built, wanted)?;
     let disks = Disks {
         debian: disk::debian(&cache)?,
         suite: pack(&built, &plan, &cache)?,
@@ -57,36 +60,18 @@ pub(super) fn run(kernels: &[(&str, Installed)], wanted: &[String]) -> Result<()
         plan.len(),
         kernels.len()
     );
-    let waiting = Mutex::new(kernels.iter());
-    let done = Mutex::new(BTreeMap::new());
-    let work = || {
-        while let Some((name, kernel)) = waiting.lock().ok().and_then(|mut left| left.next()) {
-            let tally = on_kernel(name, kernel, &disks, &plan, &cache);
-            if let Ok(mut done) = done.lock() {
-                done.insert(*name, tally);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(work);
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_default();
     let mut failed = Vec::new();
-    for (name, kernel) in kernels {
-        let tally = done.remove(name).context("a guest's thread ended early")?;
-        match tally {
-            Ok(tally) => {
-                println!("\n{name} (Linux {}): {tally}", kernel.release);
-                if !tally.is_clean() {
-                    failed.push(*name);
-                }
-            }
-            Err(why) => {
-                println!("\n{name} (Linux {}): {why:#}", kernel.release);
-                failed.push(*name);
-            }
+    let tallies = on_each(kernels, |name, kernel| {
+        on_kernel(name, kernel, &disks, &plan, &cache)
+    });
+    for ((name, tally), (_, kernel)) in tallies.into_iter().zip(kernels) {
+        let (said, is_clean) = match tally {
+            Ok(tally) => (tally.to_string(), tally.is_clean()),
+            Err(why) => (format!("{why:#}"), false),
+        };
+        println!("\n{name} (Linux {}): {said}", kernel.release);
+        if !is_clean {
+            failed.push(name);
         }
     }
     ensure!(failed.is_empty(), "failed on {}", failed.join(", "));
@@ -99,47 +84,19 @@ struct Built {
     tests: BTreeMap<String, PathBuf>,
 }
 
-fn build() -> Result<Built> {
-    let program = cargo(&["build", "--profile", "guest", "--package", "netns-trace"])?
-        .into_iter()
-        .find_map(|(name, kind, path)| (name == "netns-trace" && kind == "bin").then_some(path))
-        .context("cargo does not say where netns-trace is")?;
-    let tests = cargo(&[
-        "test",
-        "--profile",
-        "guest",
-        "--no-run",
-        "--package",
-        "netns-trace-tests",
-    ])?
-    .into_iter()
-    .filter(|(_, kind, _)| kind == "test")
-    .map(|(name, _, path)| (name, path))
-    .collect();
-    Ok(Built { program, tests })
-}
-
-/// Runs cargo; the executables that it has made, each with its target's name and kind.
-fn cargo(args: &[&str]) -> Result<Vec<(String, String, PathBuf)>> {
-    let output = Command::new(env!("CARGO"))
-        .args(args)
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot run cargo")?;
-    ensure!(output.status.success(), "cargo {} failed", args.join(" "));
-    let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    Ok(messages
-        .filter_map(|message| {
-            let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-            let target = &message["target"];
-            let path = text(&message["executable"])?.into();
-            Some((text(&target["name"])?, text(&target["kind"][0])?, path))
-        })
-        .collect())
+fn build(arch: &Arch, cache: &Path) -> Result<Built> {
+    let builder = Builder::of(arch, cache)?;
+    let guest = ["--profile", "guest", "--package"];
+    let program = builder.build(&[&["build"][..], &guest, &["netns-trace"]].concat())?;
+    let tests = ["netns-trace-tests", "--no-run"];
+    let tests = builder.build(&[&["test"][..], &guest, &tests].concat())?;
+    Ok(Built {
+        program: Made::find(program, "netns-trace", "bin")?,
+        tests: (tests.into_iter())
+            .filter(|made| made.kind == "test")
+            .map(|made| (made.name, made.path))
+            .collect(),
+    })
 }
 
 /// The tests to run, in order; says which are left out.
@@ -218,13 +175,8 @@ fn pack(built: &Built, plan: &[Test], cache: &Path) -> Result<PathBuf> {
             disk::put(program, &root.join("tests").join(file))?;
         }
     }
-    let pcaps = pcaps();
-    let entries = fs::read_dir(&pcaps).with_context(|| {
-        format!(
-            "cannot read {} (NETNS_TRACE_PCAPS names the folder of tcpdump's test files)",
-            pcaps.display()
-        )
-    })?;
+    let pcaps = pcaps()?;
+    let entries = fs::read_dir(&pcaps).with_context(|| format!("cannot read {pcaps:?}"))?;
     for entry in entries {
         let entry = entry?;
         fs::copy(entry.path(), root.join("pcaps").join(entry.file_name()))?;
@@ -239,12 +191,6 @@ fn pack(built: &Built, plan: &[Test], cache: &Path) -> Result<PathBuf> {
     let disk = cache.join("suite.ext4");
     disk::pack(root, &disk, 8)?;
     Ok(disk)
-}
-
-/// Where tcpdump's test files are, as the tests look for them.
-fn pcaps() -> PathBuf {
-    let named = std::env::var_os("NETNS_TRACE_PCAPS").map(PathBuf::from);
-    named.unwrap_or_else(|| crate::root().join("../shared/pcaps"))
 }
 
 /// Runs the plan on one kernel, in as many guests as it takes.
